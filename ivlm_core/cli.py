@@ -1,0 +1,161 @@
+"""The command line: `ivlm COMMAND …`. Every command has `--json` for scripts; errors are one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ivlm_core import __version__
+from ivlm_core.errors import ConfigError, IvlmError
+from ivlm_core.types import Frame, Mesh, ObjectQuery
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 done with a negative finding, 2 refused."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="ivlm: %(message)s")
+    # Nothing is ever fetched at run time; the libraries need not try.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    command: Command = options.command
+    try:
+        return command(options)
+    except IvlmError as error:
+        if options.json:
+            print(json.dumps({"error": {"field": error.field, "problem": error.problem, "remedy": error.remedy}}))
+        print(f"ivlm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ivlm: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ivlm", description="Where people touch things, from one image.")
+    parser.add_argument("--version", action="version", version=f"ivlm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    contact = _command(commands, "contact", contact_command, "contact on body and object for one picture")
+    contact.add_argument("image", type=Path, help="a picture (JPEG, PNG, …)")
+    contact.add_argument(
+        "--object",
+        dest="objects",
+        action="append",
+        required=True,
+        metavar="LABEL[=MESH]",
+        help="an object in the picture, optionally with its mesh file (OBJ, PLY, STL, GLB); may be repeated",
+    )
+    contact.add_argument("--model", default="tiny", help="tiny, or a checkpoint directory (default: %(default)s)")
+    contact.add_argument("--out", type=Path, required=True, help="folder for result.json, contacts.npz, pictures, meshes")
+    contact.add_argument("--reasoning", choices=("parts", "direct"), default="parts", help="default: %(default)s")
+    contact.add_argument("--threshold", type=float, default=0.5, help="contact threshold (default: %(default)s)")
+    contact.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    contact.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
+
+    _command(commands, "objects", objects_command, "the labels of the built-in object library")
+
+    synth = _command(commands, "synth", synth_command, "generate a rosbag2 recording of posed people with objects")
+    synth.add_argument("--bag", type=Path, required=True, help="bag folder to write")
+    synth.add_argument("--frames", type=int, default=20, help="frames of each scene (default: %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, help="same seed, same recording (default: %(default)s)")
+    synth.add_argument("--no-photo", action="store_true", help="leave out the photograph")
+
+    _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=run)
+    return parser
+
+
+def contact_command(options: argparse.Namespace) -> int:
+    """`ivlm contact`: one picture, its objects, a folder of results."""
+    from ivlm_core.draw import draw_overlay, write_result
+    from ivlm_core.images import load_image
+    from ivlm_core.objects import load_mesh
+    from ivlm_core.pipeline import Pipeline
+
+    if not 0.0 < options.threshold < 1.0:
+        raise ConfigError("--threshold", f"is {options.threshold}", "give a number between 0 and 1")
+    queries = []
+    for number, text in enumerate(options.objects):
+        label, _, path = text.partition("=")
+        mesh: Mesh | None = load_mesh(Path(path)) if path else None
+        queries.append(ObjectQuery(label, object_id=str(number), mesh=mesh))
+    frame = Frame(load_image(options.image))
+    pipeline = Pipeline.load(options.model, options.device, options.dtype, options.reasoning)
+    result = pipeline.run(frame, queries)
+    overlay = draw_overlay(frame, result, options.threshold, queries)
+    summary = write_result(options.out, result, overlay, options.threshold)
+    if options.json:
+        print(json.dumps(summary))
+        return 0
+    if result.untrained:
+        print("The weights are untrained: what follows shows the system at work and says nothing about the picture.")
+    for contact in result.human_contacts:
+        parts = [f"{name} {score:.2f}" for name, score in contact.body_parts.items() if score >= options.threshold]
+        print(f"{contact.object_label}: {contact.answer}\n  body: {', '.join(parts) or 'no part above the threshold'}")
+    for missing in result.unanswered:
+        print(f"{missing.object_label}: no {missing.side} contact, {missing.reason}")
+    print(f"written to {options.out}")
+    return 0
+
+
+def objects_command(options: argparse.Namespace) -> int:
+    """`ivlm objects`: what the library holds."""
+    from ivlm_core.objects import library_labels, library_mesh
+
+    rows = []
+    for label in library_labels():
+        mesh = library_mesh(label)
+        size = (mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).tolist()
+        rows.append({"label": label, "vertices": len(mesh.vertices), "faces": len(mesh.faces), "size_m": size})
+    if options.json:
+        print(json.dumps({"objects": rows}))
+    else:
+        print(f"{'label':16} {'vertices':>8} {'faces':>8}  size in metres (x, y, z)")
+        for row in rows:
+            size = " × ".join(f"{side:.2f}" for side in row["size_m"])
+            print(f"{row['label']:16} {row['vertices']:8} {row['faces']:8}  {size}")
+    return 0
+
+
+def synth_command(options: argparse.Namespace) -> int:
+    """`ivlm synth --bag`: a recording to try the node with."""
+    from ivlm_core.datasets.synthetic import write_demo_bag
+
+    if not 1 <= options.frames <= 10_000:
+        raise ConfigError("--frames", f"is {options.frames}", "give 1…10000")
+    summary = write_demo_bag(options.bag, frames=options.frames, seed=options.seed, photo=not options.no_photo)
+    print(json.dumps(summary) if options.json else f"{options.bag}: {summary}")
+    return 0
+
+
+def doctor_command(options: argparse.Namespace) -> int:
+    """`ivlm doctor`: exit status 1 when something needed is missing."""
+    from ivlm_core.doctor import examine
+
+    checks = examine()
+    usable = all(check.ok for check in checks if check.needed)
+    if options.json:
+        print(json.dumps({"usable": usable, "checks": [dataclasses.asdict(check) for check in checks]}))
+    else:
+        for check in checks:
+            mark = "ok" if check.ok else ("MISSING" if check.needed else "absent")
+            print(f"{mark:8} {check.name:24} {check.detail}")
+    return 0 if usable else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

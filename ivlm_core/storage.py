@@ -1,0 +1,89 @@
+"""Where caches live and how files are written: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+log = logging.getLogger("ivlm")
+
+
+def default_cache_dir() -> Path:
+    """`$IVLM_CACHE_DIR`, else `$XDG_CACHE_HOME/ivlm_ros`, else `~/.cache/ivlm_ros`."""
+    if chosen := os.environ.get("IVLM_CACHE_DIR"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "ivlm_ros"
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that replaces it when the block ends well and vanishes when it does not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; a result should have the permissions of any other file the user writes.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class ArrayCache:
+    """Named arrays on disk under a key; a cache that cannot be read or written is a warning, never a failure.
+
+    Files are `.npz` without pickle, written atomically, so that several processes can share one directory and a
+    process killed while writing leaves nothing that loads.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = directory if directory is not None else default_cache_dir()
+        self.hits = 0
+        self.misses = 0
+        self._warned = False
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.directory / kind / f"{key}.npz"
+
+    def load(self, kind: str, key: str) -> dict[str, np.ndarray] | None:
+        """The arrays stored under `key`, or None when there are none or the file is damaged."""
+        path = self.path(kind, key)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except FileNotFoundError:
+            self.misses += 1
+            return None
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+            log.warning("cache file %s is unreadable and will be made again: %s", path, error)
+            self.misses += 1
+            return None
+        self.hits += 1
+        return arrays
+
+    def store(self, kind: str, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays under `key`; where the disk refuses, say so once and go on without."""
+        try:
+            with atomic_path(self.path(kind, key)) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, **dict(arrays))
+        except OSError as error:
+            if not self._warned:
+                log.warning(
+                    "cannot write the cache in %s (%s): work is repeated at every start; set IVLM_CACHE_DIR to a "
+                    "writable folder",
+                    self.directory,
+                    error,
+                )
+                self._warned = True

@@ -1,0 +1,344 @@
+"""The frozen values that travel between the rooms, with their shapes, units and frames.
+
+Array shape letters: `K` queries, `J` views, `H W` pixels, `V` body vertices, `N` object vertices, `F` faces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivlm_core.errors import InputError, MeshError, shown
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
+ByteArray = NDArray[np.uint8]
+
+MAX_LABEL_CHARACTERS = 64
+MAX_IMAGE_SIDE = 8192
+MAX_MESH_VERTICES = 500_000
+MAX_MESH_FACES = 1_000_000
+
+
+def check_label(value: object, field_name: str = "object.label") -> str:
+    """A label that is safe inside a prompt: 1 to 64 printable characters, no markup, surrounding space removed.
+
+    Raises
+    ------
+    InputError : not a string, empty, too long, or holding control characters or the `<`, `>`, `[`, `]` that
+        special tokens (`<image>`, `<HCON>`, `[SEG]`) are written with.
+    """
+    if not isinstance(value, str):
+        raise InputError(field_name, f"must be text, not {type(value).__name__}", "give a word such as 'chair'")
+    if len(value) > 4 * MAX_LABEL_CHARACTERS or len(value.strip()) > MAX_LABEL_CHARACTERS:
+        raise InputError(
+            field_name, f"has {len(value)} characters", f"at most {MAX_LABEL_CHARACTERS} are allowed: name the object"
+        )
+    label = value.strip()
+    if not label:
+        raise InputError(field_name, "is empty", "name the object, for example 'chair'")
+    for character in label:
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+            raise InputError(
+                field_name, f"holds the control character U+{ord(character):04X}", "use printable characters only"
+            )
+        if character in "<>[]":
+            raise InputError(
+                field_name,
+                f"{shown(label)} holds {character!r}, which is kept for special tokens",
+                "use plain words",
+            )
+    return label
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh in metres.
+
+    Attributes
+    ----------
+    vertices : (N, 3) float32, metres, in the frame the owner states.
+    faces : (F, 3) int32 indices into `vertices`.
+    name : what the mesh is, for people.
+
+    Raises
+    ------
+    MeshError : empty, wrongly shaped, not finite, indices out of range, or above the size limits.
+    """
+
+    vertices: FloatArray
+    faces: IntArray
+    name: str = "mesh"
+
+    def __post_init__(self) -> None:
+        vertices = np.asarray(self.vertices)
+        faces = np.asarray(self.faces)
+        where = f"mesh {shown(self.name)}"
+        if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) == 0:
+            raise MeshError(f"{where}.vertices", f"has shape {vertices.shape}", "give (N, 3) with N ≥ 3")
+        if faces.ndim != 2 or faces.shape[1] != 3 or len(faces) == 0:
+            raise MeshError(f"{where}.faces", f"has shape {faces.shape}", "give (F, 3) triangles with F ≥ 1")
+        if len(vertices) > MAX_MESH_VERTICES or len(faces) > MAX_MESH_FACES:
+            raise MeshError(
+                where,
+                f"has {len(vertices)} vertices and {len(faces)} faces",
+                f"simplify it to at most {MAX_MESH_VERTICES} vertices and {MAX_MESH_FACES} faces",
+            )
+        if not np.issubdtype(faces.dtype, np.integer):
+            raise MeshError(f"{where}.faces", f"has dtype {faces.dtype}", "give integer vertex indices")
+        if not np.isfinite(vertices).all():
+            bad = int(np.flatnonzero(~np.isfinite(vertices).all(axis=1))[0])
+            raise MeshError(f"{where}.vertices", f"holds NaN or infinity (vertex {bad})", "repair the mesh")
+        if faces.min() < 0 or faces.max() >= len(vertices):
+            raise MeshError(
+                f"{where}.faces",
+                f"index {int(faces.min() if faces.min() < 0 else faces.max())} is outside 0…{len(vertices) - 1}",
+                "repair the mesh",
+            )
+        object.__setattr__(self, "vertices", _frozen(vertices, np.float32))
+        object.__setattr__(self, "faces", _frozen(faces, np.int32))
+
+    @cached_property
+    def topology_hash(self) -> str:
+        """16 hex digits over the vertex count and the faces: equal hashes mean vertex indices are interchangeable."""
+        digest = hashlib.sha256(f"{len(self.vertices)}:".encode())
+        digest.update(self.faces.astype("<i4").tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """16 hex digits over faces and vertex positions: the key of everything cached for this mesh."""
+        digest = hashlib.sha256(self.topology_hash.encode())
+        digest.update(self.vertices.astype("<f4").tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class CameraIntrinsics:
+    """A pinhole camera: focal lengths and principal point in pixels (integer coordinates at pixel centres)."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image and what came with it.
+
+    Attributes
+    ----------
+    image : (H, W, 3) uint8, RGB.
+    intrinsics : the camera, or None when unknown.
+    depth : (H, W) float32 metres along the optical axis, NaN where unknown; or None.
+    stamp_ns : capture time, nanoseconds of the sender's clock.
+    frame_id : name of the optical frame (+x right, +y down, +z forward, metres).
+    """
+
+    image: ByteArray
+    intrinsics: CameraIntrinsics | None = None
+    depth: FloatArray | None = None
+    stamp_ns: int = 0
+    frame_id: str = ""
+
+    def __post_init__(self) -> None:
+        image = np.asarray(self.image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(
+                "frame.image", f"has dtype {image.dtype} and shape {image.shape}", "give (H, W, 3) uint8 RGB"
+            )
+        if min(image.shape[:2]) < 1 or max(image.shape[:2]) > MAX_IMAGE_SIDE:
+            raise InputError("frame.image", f"is {image.shape[1]}×{image.shape[0]} px", f"1 to {MAX_IMAGE_SIDE} a side")
+        if self.depth is not None and self.depth.shape != image.shape[:2]:
+            raise InputError(
+                "frame.depth", f"has shape {self.depth.shape}", f"it must match the image, {image.shape[:2]}"
+            )
+        object.__setattr__(self, "image", image)
+
+
+@dataclass(frozen=True)
+class ObjectQuery:
+    """One detected object that contact is asked for.
+
+    Attributes
+    ----------
+    label : the object's name, 1 to 64 printable characters (see `check_label`).
+    object_id : the detector's or tracker's identifier; echoed in every output.
+    score : the detector's confidence in [0, 1].
+    box_xyxy : x_min, y_min, x_max, y_max in pixels of the image, or None.
+    mask : (H, W) bool, the object's pixels, or None.
+    mesh : the object's mesh in metres, a path to one, or None to look the label up in the object library.
+    person_id : the person the contact is asked for; empty where there is only one.
+    """
+
+    label: str
+    object_id: str = ""
+    score: float = 1.0
+    box_xyxy: tuple[float, float, float, float] | None = None
+    mask: NDArray[np.bool_] | None = None
+    mesh: Mesh | Path | None = None
+    person_id: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", check_label(self.label))
+        if len(self.object_id) > 256 or len(self.person_id) > 256:
+            raise InputError("object.id", f"has {len(self.object_id)} characters", "at most 256 are allowed")
+        if not 0.0 <= self.score <= 1.0:
+            raise InputError("object.score", f"is {self.score!r}", "give a number in [0, 1]")
+        if self.box_xyxy is not None:
+            box = tuple(float(side) for side in self.box_xyxy)
+            if len(box) != 4 or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
+                raise InputError("object.box", f"is {box}", "give x_min < x_max and y_min < y_max in pixels")
+            object.__setattr__(self, "box_xyxy", box)
+
+
+@dataclass(frozen=True)
+class ViewPack:
+    """The fixed renders of one mesh and where every pixel and vertex lies (paper §3.3).
+
+    Attributes
+    ----------
+    mesh : the mesh as it was rendered, in the canonical frame (y up, body facing +z).
+    view_names : J names, in the order of every J axis.
+    camera_parameters : (J, 5) float32: distance, elevation°, azimuth°, x shift, y shift (FeatLift's input).
+    images : (J, H, W, 3) uint8 RGB renders on white.
+    face_index : (J, H, W) int32, −1 where empty.
+    barycentric : (J, H, W, 3) float32, −1 where empty.
+    depth : (J, H, W) float32 along the viewing axis, −1 where empty.
+    vertex_pixel : (J, V, 2) float32: each vertex's x, y in units of the image side, 0…1, x right and y down.
+    vertex_visible : (J, V) bool: inside the image and not occluded.
+    """
+
+    mesh: Mesh
+    view_names: tuple[str, ...]
+    camera_parameters: FloatArray
+    images: ByteArray
+    face_index: IntArray
+    barycentric: FloatArray
+    depth: FloatArray
+    vertex_pixel: FloatArray
+    vertex_visible: NDArray[np.bool_]
+
+    @property
+    def image_size(self) -> int:
+        return int(self.images.shape[1])
+
+    @cached_property
+    def pixel_to_vertex(self) -> IntArray:
+        """(J, H, W, 3) int32: the three vertices seen by each pixel, −1 where empty."""
+        ids = self.mesh.faces[np.maximum(self.face_index, 0)]
+        ids[self.face_index < 0] = -1
+        return ids
+
+    @cached_property
+    def content_hash(self) -> str:
+        """16 hex digits over the mesh, the cameras and the rendered images."""
+        digest = hashlib.sha256(self.mesh.content_hash.encode())
+        digest.update(self.camera_parameters.astype("<f4").tobytes())
+        digest.update(str(self.images.shape).encode())
+        digest.update(self.images.tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class HumanContact:
+    """Where on the person's body one object is touched (semantic human contact).
+
+    Attributes
+    ----------
+    probability : (V,) float32 in [0, 1] on the vertices of `body_model`; 0 where no view sees the vertex.
+    body_model : `anny`, `smpl`, `smplh` or `smplx`.
+    mesh : the canonical body that the vertices belong to (metres, y up, facing +z).
+    views : the body's view pack, for pictures.
+    body_parts : part name → score: the highest probability that at least a tenth of the part's area reaches.
+    answer : the model's sentence.
+    confidence : geometric mean of the probabilities the model gave to the tokens of its answer, in [0, 1].
+    """
+
+    object_label: str
+    probability: FloatArray
+    body_model: str
+    mesh: Mesh
+    views: ViewPack
+    body_parts: Mapping[str, float]
+    answer: str
+    confidence: float
+    object_id: str = ""
+    person_id: str = ""
+
+
+@dataclass(frozen=True)
+class ObjectAffordance:
+    """Where on the object it is touched or can be used.
+
+    Attributes
+    ----------
+    probability : (N,) float32 in [0, 1] on the vertices of `mesh`.
+    mesh : the object in its own frame, metres, y up.
+    views : the view pack of the normalised mesh, for pictures (same vertex order).
+    affordance : the affordance type the model named ("grasp", "sit", …), empty when it named none.
+    mesh_resource : URI of the mesh's file, empty when it has none.
+    mesh_source : `file`, `library`, or `fallback` (the label is unknown and a plain box stands in).
+    answer, confidence : as in `HumanContact`.
+    """
+
+    object_label: str
+    probability: FloatArray
+    mesh: Mesh
+    views: ViewPack
+    affordance: str
+    answer: str
+    confidence: float
+    mesh_resource: str = ""
+    mesh_source: str = "library"
+    object_id: str = ""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A query the model gave no contact for, and why; never zeros that look like a result."""
+
+    object_label: str
+    reason: str
+    side: str
+    object_id: str = ""
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """All that was found in one frame. Queries keep their order; `unanswered` says what is missing and why.
+
+    Attributes
+    ----------
+    seconds : stage name → wall time.
+    model : name of the profile or checkpoint.
+    untrained : True while the weights are seeded random numbers: the contacts then mean nothing.
+    """
+
+    human_contacts: tuple[HumanContact, ...]
+    object_affordances: tuple[ObjectAffordance, ...]
+    unanswered: tuple[Unanswered, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    model: str = ""
+    untrained: bool = False
+    stamp_ns: int = 0
+    frame_id: str = ""
+
+
+def _frozen(array: NDArray, dtype: type) -> NDArray:
+    """A read-only, C-contiguous array in `dtype`, sharing nothing that the caller could still write to."""
+    result = np.ascontiguousarray(array, dtype=dtype)
+    if result is array and result.flags.writeable:
+        result = result.copy()
+    result.flags.writeable = False
+    return result
