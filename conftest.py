@@ -32,3 +32,9 @@ def reference_views() -> Mapping[str, np.ndarray]:
 def reference() -> Mapping[str, np.ndarray]:
     """Intermediate tensors of the released model at toy size."""
     return _load("tiny_a/reference.npz")
+
+
+@pytest.fixture(scope="session")
+def reference_components() -> Mapping[str, np.ndarray]:
+    """Weights, inputs and outputs of the released model's other camera encoders."""
+    return _load("tiny_a/extra_components.npz")

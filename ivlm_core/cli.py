@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         help="an object in the picture, optionally with its mesh file (OBJ, PLY, STL, GLB); may be repeated",
     )
     contact.add_argument("--model", default="tiny", help="tiny, or a checkpoint directory (default: %(default)s)")
-    contact.add_argument("--out", type=Path, required=True, help="folder for result.json, contacts.npz, pictures, meshes")
+    contact.add_argument(
+        "--out", type=Path, required=True, help="folder for result.json, contacts.npz, pictures, meshes"
+    )
     contact.add_argument("--reasoning", choices=("parts", "direct"), default="parts", help="default: %(default)s")
     contact.add_argument("--threshold", type=float, default=0.5, help="contact threshold (default: %(default)s)")
     contact.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")

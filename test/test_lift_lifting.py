@@ -88,8 +88,10 @@ def test_mask_painted_from_known_vertices_comes_back_to_them(pack, method, seed,
 def test_constant_masks_give_the_constant_where_seen_and_zero_elsewhere(pack, method):
     lifted = lift_masks(torch.full((1, 4, SIZE, SIZE), 1.5), pack, method)[0]
     assert set(np.round(lifted.unique().tolist(), 5)) <= {0.0, round(float(torch.sigmoid(torch.tensor(1.5))), 5)}
-    seen = pack.vertex_visible.any(axis=0) if method == "sample" else np.isin(
-        np.arange(len(lifted)), pack.pixel_to_vertex[(pack.barycentric > 0).all(axis=-1)]
+    seen = (
+        pack.vertex_visible.any(axis=0)
+        if method == "sample"
+        else np.isin(np.arange(len(lifted)), pack.pixel_to_vertex[(pack.barycentric > 0).all(axis=-1)])
     )
     assert (lifted[torch.from_numpy(seen)] > 0).all()
     if method == "sample":

@@ -48,9 +48,7 @@ def test_flat_axis_has_a_colour():
 
 def test_light_in_front_and_behind():
     white = np.ones((4, 3), dtype=np.float32)
-    lit, dark = (
-        ViewCamera.from_spec(ViewSpec(2.0, 20.0, 0.0, light_z=light)) for light in (3.0, -3.0)
-    )
+    lit, dark = (ViewCamera.from_spec(ViewSpec(2.0, 20.0, 0.0, light_z=light)) for light in (3.0, -3.0))
     fragments = rasterize(SQUARE.vertices, SQUARE.faces, lit, 33)
     bright = shade(SQUARE, white, fragments, lit)
     dim = shade(SQUARE, white, fragments, dark)

@@ -80,7 +80,9 @@ def test_pixels_and_vertices_agree(mesh):
         seen = np.flatnonzero(pack.vertex_visible[view])
         column, row = (pack.vertex_pixel[view, seen] * 128).astype(int).T
         # A seen vertex lies on the surface, so the render shows the mesh there or in the next pixel.
-        near = [covered[view, max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2].any() for r, c in zip(row, column, strict=True)]
+        near = [
+            covered[view, max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2].any() for r, c in zip(row, column, strict=True)
+        ]
         assert all(near)
         unseen = np.setdiff1d(np.unique(pack.pixel_to_vertex[view][covered[view]]), seen)
         assert len(unseen) < 0.2 * len(seen), "only the rim of the outline may be shown but not counted as seen"
