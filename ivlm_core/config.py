@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -173,7 +173,7 @@ def parse_section(section: type[Section], content: Any, where: str) -> Section:
     """
     if not isinstance(content, Mapping):
         raise ConfigError(where, f"is {shown(content)}", "give a mapping of keys to values")
-    hints = _hints(section)
+    hints = _hints(typing.cast(Hashable, section))
     fields = {item.name: item for item in dataclasses.fields(section)}  # type: ignore[arg-type]
     for key in content:
         if key not in fields:
@@ -188,7 +188,7 @@ def parse_section(section: type[Section], content: Any, where: str) -> Section:
 
 
 @functools.cache
-def _hints(section: type) -> dict[str, Any]:
+def _hints(section: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(section)
 
 

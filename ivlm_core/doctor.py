@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Look at Python, packages, devices and the cache directory, without changing anything."""
-    checks = [Check("python", platform.python_version_tuple() >= ("3", "10"), True, platform.python_version())]
+    checks = [Check("python", sys.version_info >= (3, 10), True, platform.python_version())]
     for name in REQUIRED:
         try:
             checks.append(Check(name, True, True, importlib.metadata.version(name)))

@@ -337,7 +337,7 @@ class FrameResult:
 
 def _frozen(array: NDArray, dtype: type) -> NDArray:
     """A read-only, C-contiguous array in `dtype`, sharing nothing that the caller could still write to."""
-    result = np.ascontiguousarray(array, dtype=dtype)
+    result: NDArray = np.ascontiguousarray(array, dtype=dtype)
     if result is array and result.flags.writeable:
         result = result.copy()
     result.flags.writeable = False

@@ -13,7 +13,7 @@ from ivlm_core import ConfigError
 from ivlm_core.config import PROFILE_DIRECTORY, Profile, load_profile, parse_section, profile_names, save_profile
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny() -> dict:
     return yaml.safe_load((PROFILE_DIRECTORY / "tiny.yaml").read_text())
 

@@ -39,7 +39,7 @@ def test_every_walk_is_a_list_of_different_parts(data):
 
 @pytest.mark.parametrize("affordance", AFFORDANCES)
 def test_every_affordance_can_be_answered_once(affordance):
-    target = TOKENIZER.encode(f" {affordance}, and the contact region is") + [TOKENIZER.contact["object"]]
+    target = [*TOKENIZER.encode(f" {affordance}, and the contact region is"), TOKENIZER.contact["object"]]
     guide = AnswerGuide(OBJECT.form, TOKENIZER, TOKENIZER.contact["object"])
     for token in target:
         assert token in guide.allowed()

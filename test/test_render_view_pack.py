@@ -15,7 +15,7 @@ from ivlm_core.storage import ArrayCache
 SIZE = 48
 
 
-@pytest.fixture()
+@pytest.fixture
 def mesh() -> Mesh:
     shape = trimesh.creation.torus(0.4, 0.15)
     return Mesh(shape.vertices, shape.faces, "torus")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -65,6 +66,16 @@ class Localizer(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.prompt_encoder.no_mask_embed.weight.dtype
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Localizer:
+        # The frequencies of the positional encoding stay in single precision whatever the weights are moved to:
+        # half precision would shift the outermost pixels by a good part of a period.
+        encoding = self.prompt_encoder.pe_layer
+        frequencies = encoding.positional_encoding_gaussian_matrix
+        super()._apply(fn, recurse)
+        device = encoding.positional_encoding_gaussian_matrix.device
+        encoding.positional_encoding_gaussian_matrix = frequencies.to(device)
+        return self
+
     @torch.inference_mode()
     def encode_views(self, images: ByteArray) -> Tensor:
         """Encode the renders of one mesh, once per mesh.
@@ -109,5 +120,6 @@ class Localizer(nn.Module):
         else:
             prompts = tokens[:, :, None]  # (K, J, 1, D)
         dense = self.prompt_encoder.no_mask_embed.weight[0][:, None, None]
-        positions = self.prompt_encoder.get_dense_pe().to(self.dtype)
-        return self.decoders[side].decode(views + dense, positions, prompts).float()
+        positions = self.prompt_encoder.get_dense_pe().to(self.dtype)  # (1, D, h, w)
+        decoder: ViewMaskDecoder = self.decoders[side]  # type: ignore[assignment]
+        return decoder.decode(views + dense, positions, prompts).float()

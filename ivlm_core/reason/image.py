@@ -32,9 +32,9 @@ def clip_pixels(image: ByteArray, config: VisionConfig) -> Tensor:
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
     # Area averaging is what keeps small things visible when shrinking; it equals a cubic filter's purpose there.
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(image, (new_width, new_height), interpolation=method)
+    resized = np.asarray(cv2.resize(image, (new_width, new_height), interpolation=method), dtype=np.uint8)
     if config.image_fit == "pad":
-        square = np.empty((size, size, 3), dtype=np.uint8)
+        square: ByteArray = np.empty((size, size, 3), dtype=np.uint8)
         square[:] = np.round(np.array(CLIP_MEAN) * 255.0).astype(np.uint8)
         top, left = (size - new_height) // 2, (size - new_width) // 2
         square[top : top + new_height, left : left + new_width] = resized

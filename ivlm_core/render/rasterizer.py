@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 from typing import Any
@@ -51,10 +52,11 @@ class RayScene:
             raise ConfigError(
                 "renderer", "open3d is not installed", "pip install open3d, or give view packs that are already cached"
             )
-        import open3d.core as o3c
+        # Open3D's stubs do not know that a Tensor is made from an array alone.
+        o3c: Any = importlib.import_module("open3d.core")
         from open3d.t.geometry import RaycastingScene
 
-        self._tensor: Any = o3c.Tensor
+        self._tensor = o3c.Tensor
         self._corners = mesh.vertices.astype(np.float64)[mesh.faces]
         self._scene = RaycastingScene()
         self._scene.add_triangles(

@@ -1,0 +1,211 @@
+"""The whole core on one frame: order, shapes, caches, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from ivlm_core import ConfigError, Frame, IvlmError, Mesh, MeshError, ObjectQuery, Pipeline
+from ivlm_core.bodies import PART_NAMES
+from ivlm_core.checkpoints import save_checkpoint
+from ivlm_core.config import GenerationConfig
+from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+FRAME = Frame(IMAGE, stamp_ns=123, frame_id="camera_optical")
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def pipeline(cache_dir) -> Pipeline:
+    return Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+
+
+def test_one_object_gives_contact_on_both_sides(pipeline):
+    result = pipeline.run(FRAME, [ObjectQuery("chair", object_id="7", person_id="p")])
+    (human,), (thing,) = result.human_contacts, result.object_affordances
+    assert human.probability.shape == (len(human.mesh.vertices),) == (13718,)
+    assert thing.probability.shape == (len(thing.mesh.vertices),)
+    for contact in (human, thing):
+        assert contact.probability.dtype == np.float32
+        assert 0 <= contact.probability.min() < contact.probability.max() <= 1
+        assert contact.object_label == "chair"
+        assert contact.object_id == "7"
+    assert human.person_id == "p"
+    assert tuple(human.body_parts) == PART_NAMES
+    assert human.answer.endswith("<HCON>")
+    assert thing.answer.endswith("<OCON>")
+    assert thing.affordance
+    assert (result.stamp_ns, result.frame_id) == (123, "camera_optical")
+    assert result.untrained is pipeline.untrained is True
+    assert set(result.seconds) == {"total", "reason", "render", "localize", "lift"}
+
+
+def test_vertices_that_no_view_sees_have_no_contact(pipeline):
+    human = pipeline.run(FRAME, [ObjectQuery("cup")]).human_contacts[0]
+    assert (human.probability[~human.views.vertex_visible.any(axis=0)] == 0).all()
+
+
+def test_order_is_kept_and_queries_do_not_mix(pipeline):
+    labels = ["bottle", "chair", "space suit", "bottle"]
+    together = pipeline.run(FRAME, [ObjectQuery(label, object_id=str(n)) for n, label in enumerate(labels)])
+    assert [contact.object_id for contact in together.human_contacts] == ["0", "1", "2", "3"]
+    assert [contact.object_label for contact in together.object_affordances] == labels
+    for index, label in enumerate(labels):
+        alone = pipeline.run(FRAME, [ObjectQuery(label)])
+        np.testing.assert_allclose(
+            alone.human_contacts[0].probability, together.human_contacts[index].probability, atol=1e-4
+        )
+        np.testing.assert_allclose(
+            alone.object_affordances[0].probability, together.object_affordances[index].probability, atol=1e-4
+        )
+
+
+def test_image_decides(pipeline):
+    other = Frame(np.zeros_like(IMAGE))
+    here, there = (pipeline.run(frame, [ObjectQuery("chair")]).human_contacts[0] for frame in (FRAME, other))
+    assert not np.allclose(here.probability, there.probability)
+
+
+def test_unknown_label_says_what_stands_in(pipeline):
+    sources = [
+        affordance.mesh_source
+        for affordance in pipeline.run(FRAME, [ObjectQuery("chair"), ObjectQuery("space suit")]).object_affordances
+    ]
+    assert sources == ["library", "fallback"]
+
+
+def test_same_seed_same_weights_same_answer(pipeline, cache_dir):
+    again = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+    assert again.weights_hash == pipeline.weights_hash
+    first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (pipeline, again))
+    np.testing.assert_array_equal(first.probability, second.probability)
+
+
+def test_second_start_renders_and_encodes_nothing(pipeline, cache_dir, monkeypatch):
+    pipeline.run(FRAME, [ObjectQuery("chair")])
+
+    def never(*_: object) -> None:
+        raise AssertionError("this should have come from the cache")
+
+    monkeypatch.setattr("ivlm_core.render.view_pack.RayScene", never)
+    monkeypatch.setattr("ivlm_core.localize.Localizer.encode_views", never)
+    again = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+    again.run(FRAME, [ObjectQuery("chair")])
+    assert again.cache_hits == 4
+    assert again.cache_misses == 0
+
+
+def test_frames_touch_no_disk_once_warm(pipeline):
+    pipeline.run(FRAME, [ObjectQuery("chair")])
+    before = (pipeline.cache_hits, pipeline.cache_misses)
+    pipeline.run(FRAME, [ObjectQuery("chair")])
+    assert (pipeline.cache_hits, pipeline.cache_misses) == before
+
+
+def test_no_objects_no_result(pipeline):
+    result = pipeline.run(FRAME, [])
+    assert (result.human_contacts, result.object_affordances, result.unanswered) == ((), (), ())
+
+
+def test_model_that_never_says_the_contact_token(tmp_path, cache_dir):
+    free = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+    free._reasoner.profile = dataclasses.replace(free.profile, generation=GenerationConfig(max_new_tokens=3))
+    result = free.run(FRAME, [ObjectQuery("chair", object_id="a")])
+    assert (result.human_contacts, result.object_affordances) == ((), ())
+    assert [(missing.side, missing.object_id) for missing in result.unanswered] == [("human", "a"), ("object", "a")]
+    assert "no contact token" in result.unanswered[0].reason
+
+
+def test_checkpoint_directory_is_the_model_it_was_saved_from(pipeline, tmp_path, cache_dir):
+    save_checkpoint(tmp_path / "model", pipeline._model, pipeline.profile, SHIPPED_TOKENIZER)
+    loaded = Pipeline.load(tmp_path / "model", device="cpu", cache_dir=cache_dir)
+    assert loaded.weights_hash == pipeline.weights_hash
+    assert not loaded.untrained
+    first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (pipeline, loaded))
+    np.testing.assert_array_equal(first.probability, second.probability)
+
+
+def test_direct_reasoning_is_another_question(cache_dir):
+    direct = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, reasoning="direct")
+    human = direct.run(FRAME, [ObjectQuery("chair")]).human_contacts[0]
+    assert human.answer == "It is <HCON>"
+
+
+def test_bfloat16_runs_and_agrees_roughly(pipeline, cache_dir):
+    half = Pipeline.load("tiny", device="cpu", dtype="bfloat16", cache_dir=cache_dir, reasoning="direct")
+    full = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, reasoning="direct")
+    first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (half, full))
+    np.testing.assert_allclose(first.probability, second.probability, atol=0.05)
+
+
+def test_many_threads_get_their_own_answers(pipeline):
+    queries = [ObjectQuery(label) for label in ("chair", "cup", "ball", "box")]
+    expected = [pipeline.run(FRAME, [query]).human_contacts[0].probability for query in queries]
+    found: dict[int, np.ndarray] = {}
+
+    def ask(index: int) -> None:
+        found[index] = pipeline.run(FRAME, [queries[index]]).human_contacts[0].probability
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(4):
+        np.testing.assert_allclose(found[index], expected[index], atol=1e-5)
+
+
+def test_own_mesh_and_missing_mesh(pipeline, tmp_path):
+    tetrahedron = Mesh(np.eye(4)[:, :3], np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]]))
+    result = pipeline.run(FRAME, [ObjectQuery("thing", mesh=tetrahedron)])
+    assert result.object_affordances[0].probability.shape == (4,)
+    with pytest.raises(MeshError, match=r"none\.obj"):
+        pipeline.run(FRAME, [ObjectQuery("thing", mesh=tmp_path / "none.obj")])
+    assert pipeline.run(FRAME, [ObjectQuery("chair")]).human_contacts, "the pipeline lives on"
+
+
+def test_too_many_objects(pipeline):
+    with pytest.raises(ConfigError, match="at most 32"):
+        pipeline.run(FRAME, [ObjectQuery("chair")] * 33)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"device": "tpu"}, "device"),
+        ({"device": "mps"}, "device"),
+        ({"dtype": "int4"}, "dtype"),
+        ({"reasoning": "slow"}, "reasoning"),
+        ({"model": "enormous"}, "model"),
+        ({"body": "robot"}, "body"),
+    ],
+)
+def test_parameter_out_of_range(arguments, named, cache_dir):
+    with pytest.raises(ConfigError, match=named):
+        Pipeline.load(cache_dir=cache_dir, **arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_absent_cuda_is_said(cache_dir):
+    with pytest.raises(ConfigError, match="cuda is not there"):
+        Pipeline.load("tiny", device="cuda", cache_dir=cache_dir)
+
+
+def test_device_out_of_memory_is_one_clear_error(pipeline, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ivlm_core.reason.Reasoner.encode_image", full)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 8 << 30))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    with pytest.raises(IvlmError, match=r"out of memory at 1 objects with tiny \(1\.0 of 8\.0 GiB free\)"):
+        pipeline.run(FRAME, [ObjectQuery("chair")])
