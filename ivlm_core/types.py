@@ -93,6 +93,8 @@ class Mesh:
             )
         if not np.issubdtype(faces.dtype, np.integer):
             raise MeshError(f"{where}.faces", f"has dtype {faces.dtype}", "give integer vertex indices")
+        with np.errstate(over="ignore"):
+            vertices = vertices.astype(np.float32) if vertices.dtype != np.float32 else vertices
         if not np.isfinite(vertices).all():
             bad = int(np.flatnonzero(~np.isfinite(vertices).all(axis=1))[0])
             raise MeshError(f"{where}.vertices", f"holds NaN or infinity (vertex {bad})", "repair the mesh")

@@ -20,7 +20,7 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 
 
-@pytest.fixture()
+@pytest.fixture
 def directory(tmp_path):
     torch.manual_seed(1)
     save_checkpoint(tmp_path / "checkpoint", model(), load_profile("tiny"), SHIPPED_TOKENIZER)
