@@ -12,13 +12,17 @@ import pytest
 REFERENCE = Path(__file__).resolve().parent.parent / "shared" / "reference"
 
 
-def _load(name: str) -> Mapping[str, np.ndarray]:
+def _path(name: str) -> Path:
     path = REFERENCE / name
-    if not path.is_file():
+    if not path.exists():
         if os.environ.get("CI"):
             pytest.fail(f"{path.name} must be there where the whole test-suite runs")
         pytest.skip(f"the reference data {name} is not beside this checkout; it is not distributed with the package")
-    with np.load(path, allow_pickle=False) as stored:
+    return path
+
+
+def _load(name: str) -> Mapping[str, np.ndarray]:
+    with np.load(_path(name), allow_pickle=False) as stored:
         return dict(stored)
 
 
@@ -38,3 +42,9 @@ def reference() -> Mapping[str, np.ndarray]:
 def reference_components() -> Mapping[str, np.ndarray]:
     """Weights, inputs and outputs of the released model's other camera encoders."""
     return _load("tiny_a/extra_components.npz")
+
+
+@pytest.fixture(scope="session")
+def reference_checkpoint() -> Path:
+    """A released checkpoint at toy size, with its reference arrays."""
+    return _path("tiny_a")

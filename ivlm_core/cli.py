@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ivlm_core import __version__
+from ivlm_core.config import MODES
 from ivlm_core.errors import ConfigError, IvlmError
 from ivlm_core.types import Frame, Mesh, ObjectQuery
 
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--object",
         dest="objects",
         action="append",
-        required=True,
+        default=[],
         metavar="LABEL[=MESH]",
         help="an object in the picture, optionally with its mesh file (OBJ, PLY, STL, GLB); may be repeated",
     )
@@ -58,9 +59,23 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, help="folder for result.json, contacts.npz, pictures, meshes"
     )
     contact.add_argument("--reasoning", choices=("parts", "direct"), default="parts", help="default: %(default)s")
+    contact.add_argument("--mode", choices=MODES, default="joint", help="what is asked (default: %(default)s)")
     contact.add_argument("--threshold", type=float, default=0.5, help="contact threshold (default: %(default)s)")
     contact.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     contact.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
+
+    convert = _command(commands, "convert", convert_command, "convert a released InteractVLM checkpoint")
+    convert.add_argument("source", type=Path, metavar="SRC", help="the released directory")
+    convert.add_argument("target", type=Path, metavar="DST", help="the directory to make")
+    convert.add_argument("--clip", type=Path, help="the CLIP vision tower's directory, where SRC does not hold it")
+    convert.add_argument("--merge-lora", action="store_true", help="add LoRA adapters into the weights")
+    convert.add_argument(
+        "--check",
+        type=Path,
+        metavar="REFERENCE.npz",
+        help="replay reference cases through the converted model; exit status 1 above tolerance. A DST that exists "
+        "already is then checked as it is",
+    )
 
     _command(commands, "objects", objects_command, "the labels of the built-in object library")
 
@@ -90,13 +105,15 @@ def contact_command(options: argparse.Namespace) -> int:
 
     if not 0.0 < options.threshold < 1.0:
         raise ConfigError("--threshold", f"is {options.threshold}", "give a number between 0 and 1")
+    if not options.objects and options.mode != "scene":
+        raise ConfigError("--object", "is missing", "name an object, or use --mode scene")
     queries = []
     for number, text in enumerate(options.objects):
         label, _, path = text.partition("=")
         mesh: Mesh | None = load_mesh(Path(path)) if path else None
         queries.append(ObjectQuery(label, object_id=str(number), mesh=mesh))
     frame = Frame(load_image(options.image))
-    pipeline = Pipeline.load(options.model, options.device, options.dtype, options.reasoning)
+    pipeline = Pipeline.load(options.model, options.device, options.dtype, options.reasoning, options.mode)
     result = pipeline.run(frame, queries)
     overlay = draw_overlay(frame, result, options.threshold, queries)
     summary = write_result(options.out, result, overlay, options.threshold)
@@ -108,10 +125,52 @@ def contact_command(options: argparse.Namespace) -> int:
     for contact in result.human_contacts:
         parts = [f"{name} {score:.2f}" for name, score in contact.body_parts.items() if score >= options.threshold]
         print(f"{contact.object_label}: {contact.answer}\n  body: {', '.join(parts) or 'no part above the threshold'}")
+    for affordance in result.object_affordances:
+        touched = int((affordance.probability >= options.threshold).sum())
+        print(
+            f"{affordance.object_label}: {affordance.answer}\n  object: {touched} vertices ({affordance.mesh_source})"
+        )
+    for picture in result.image_contacts:
+        share = float((picture.probability >= options.threshold).mean())
+        print(f"{picture.object_label}: {picture.answer}\n  picture: {share:.1%} of its pixels")
     for missing in result.unanswered:
         print(f"{missing.object_label}: no {missing.side} contact, {missing.reason}")
     print(f"written to {options.out}")
     return 0
+
+
+def convert_command(options: argparse.Namespace) -> int:
+    """`ivlm convert`: a native checkpoint directory, and how far it is from a reference."""
+    from tqdm import tqdm
+
+    from ivlm_core.checkpoints import check_reference, convert_released
+
+    summary: dict[str, Any] = {}
+    if not (options.check and options.target.is_dir()):
+        with tqdm(desc="converting", unit=" shards", file=sys.stderr, disable=options.json) as bar:
+
+            def progress(done: int, total: int, name: str) -> None:
+                bar.total, bar.n = total, done
+                bar.set_postfix_str(name)
+
+            summary = convert_released(options.source, options.target, options.clip, options.merge_lora, progress)
+    report: dict[str, Any] = {"passed": True}
+    if options.check:
+        report = check_reference(options.target, options.check)
+    if options.json:
+        print(json.dumps({**report, "conversion": summary}))
+        return 0 if report["passed"] else 1
+    if summary:
+        print(f"{options.target}: {summary['tensors']} tensors, {summary['bytes'] / 2**20:.0f} MB", end="")
+        print("" if summary["tokenizer"] else "; no tokenizer files in the source: the model can only be given ids")
+    for stage, difference in report.get("stages", {}).items():
+        print(f"{'FAILED' if stage in report['failed'] else 'ok':8} {stage:32} {difference:.2e}")
+    for name in report.get("failed", []):
+        if name.startswith("manifest/"):
+            print(f"FAILED   {name} is not what was converted")
+    if options.check:
+        print("passed" if report["passed"] else "FAILED: the converted model differs from the reference")
+    return 0 if report["passed"] else 1
 
 
 def objects_command(options: argparse.Namespace) -> int:

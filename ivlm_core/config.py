@@ -30,6 +30,10 @@ class LanguageConfig:
     heads: int
     intermediate_size: int
     max_positions: int = 2048
+    # Rows of the embedding; 0 for as many as the tokenizer has.
+    vocabulary: int = 0
+    norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,23 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class TokenConfig:
-    """How the tokenizer spells the tokens that carry contact; both may be one and the same."""
+    """How the tokenizer spells the tokens that carry contact; all may be one and the same.
+
+    `general` ends answers that belong to neither side alone; where it is empty, the human token does. The ids are
+    checked against the tokenizer where they are given.
+    """
 
     human: str = "<HCON>"
     object: str = "<OCON>"
+    general: str = ""
+    human_id: int | None = None
+    object_id: int | None = None
+    general_id: int | None = None
+
+    def ids(self) -> dict[str, int]:
+        """Side → id, for the sides whose id is given."""
+        given = {"human": self.human_id, "object": self.object_id, "general": self.general_id}
+        return {side: number for side, number in given.items() if number is not None}
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class SamConfig:
-    """The SAM image encoder and mask decoders; masks come out at a quarter of `image_size / patch_size` × 16."""
+    """The SAM image encoder and mask decoders; masks are four times as fine as the grid of patches."""
 
     image_size: int
     patch_size: int
@@ -87,6 +104,7 @@ class SamConfig:
     heads: int
     global_blocks: tuple[int, ...]
     window_size: int = 14
+    mlp_ratio: float = 4.0
     prompt_dim: int = 256
     decoder_depth: int = 2
     decoder_heads: int = 8
@@ -106,6 +124,12 @@ class LocalizeConfig:
     featlift: Literal["simple", "view_index", "vi_v1", "none"] = "vi_v1"
     # "all": every view is decoded with the tokens of all J views, as released; "own": with its own token only.
     view_tokens: Literal["all", "own"] = "all"
+    # J, the most views one mesh has.
+    views: int = 4
+    # Which mask decoders there are; a side without its own uses "general", and "general" itself is the first.
+    decoders: tuple[Literal["general", "human", "object"], ...] = ("human", "object")
+    # Joint checkpoints split one embedding into a human and an object one by attention over the views.
+    splitter: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +137,34 @@ class LiftConfig:
     """How masks become contact on vertices."""
 
     method: Literal["sample", "scatter"] = "sample"
+    # With "scatter", pixels of object masks vote only above this probability; null lets all vote.
+    object_vote_threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How far the object cameras stand, in units of the object's longest side."""
+
+    object_distance: float = 2.0
+
+
+# Where the released code does something that changes results and that was probably not meant. None is on by default.
+Quirk = Literal[
+    # The object question carries a stray quotation mark at its start and `",` at its end.
+    "object_prompt_quotes",
+    # Objects are rendered from 1.5 but FeatLift is told 2.
+    "object_camera_distance",
+    # After a reload, general and human decoder hold the object decoder's weights (`-DifDe`).
+    "shared_decoders",
+    # SAM's positional encoding is computed from frequencies rounded to the weights' precision.
+    "rounded_positions",
+]
+
+
+# What can be asked: human contact per object, of all objects together, or with the scene; affordance or contact of the
+# object; contact on the picture itself; human contact and affordance in one go.
+Mode = Literal["joint", "human", "binary", "scene", "affordance", "object_contact", "image"]
+MODES: tuple[Mode, ...] = typing.get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -128,6 +180,10 @@ class Profile:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     localize: LocalizeConfig = field(default_factory=LocalizeConfig)
     lift: LiftConfig = field(default_factory=LiftConfig)
+    # The modes that the model was trained for; others are refused.
+    modes: tuple[Mode, ...] = MODES
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    released_quirks: tuple[Quirk, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -260,12 +316,14 @@ def _check_profile(profile: Profile) -> None:
         ),
         ("generation.max_new_tokens", 1 <= profile.generation.max_new_tokens <= 1024, "1…1024"),
         ("lora.rank", 0 <= profile.lora.rank <= 256, "0…256"),
+        ("localize.decoders", len(set(profile.localize.decoders)) == len(profile.localize.decoders) > 0, "one or more"),
+        ("views.object_distance", 0.5 < profile.views.object_distance <= 10.0, "above 0.5 and at most 10"),
         ("lora.dropout", 0.0 <= profile.lora.dropout < 1.0, "in [0, 1)"),
     ]
     for section in (profile.language, profile.vision, profile.sam):
         for item in dataclasses.fields(section):
             value = getattr(section, item.name)
-            if isinstance(value, int) and item.name not in ("select_layer", "window_size"):
+            if isinstance(value, int) and item.name not in ("select_layer", "window_size", "vocabulary"):
                 where = f"{type(section).__name__.removesuffix('Config').lower()}.{item.name}"
                 rules.append((where, 1 <= value <= 1 << 20, "1 or more"))
     for where, holds, expected in rules:

@@ -8,28 +8,57 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ivlm_core.bodies import PART_NAMES, BodyModel, load_body
-from ivlm_core.checkpoints import load_weights, weights_hash
-from ivlm_core.config import Profile, load_profile, profile_names
+from ivlm_core.checkpoints import build_model, load_weights, place, weights_hash
+from ivlm_core.config import MODES, Profile, load_profile, profile_names
 from ivlm_core.errors import ConfigError, IvlmError, shown
 from ivlm_core.lift import lift_masks
-from ivlm_core.localize import Localizer
+from ivlm_core.localize import NO_CAMERA, Localizer, resize_masks
 from ivlm_core.objects import ObjectMatch, find_object, normalize_for_views
-from ivlm_core.reason import ContactTokenizer, Reasoner, Reasoning, affordance_in, contact_questions
+from ivlm_core.reason import ContactTokenizer, Question, Reasoner, Reasoning, affordance_in, mode_questions
 from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
 from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
 from ivlm_core.storage import ArrayCache
-from ivlm_core.types import Frame, FrameResult, HumanContact, Mesh, ObjectAffordance, ObjectQuery, Unanswered, ViewPack
+from ivlm_core.types import (
+    Frame,
+    FrameResult,
+    HumanContact,
+    ImageContact,
+    Mesh,
+    ObjectAffordance,
+    ObjectQuery,
+    Unanswered,
+    ViewPack,
+)
 
 MAX_QUERIES = 32
+# The modes that need the objects' meshes.
+OBJECT_MODES = ("joint", "affordance", "object_contact")
 # Objects whose views and embeddings stay in memory; about 10 MB each at `tiny`.
 OBJECTS_IN_MEMORY = 16
+
+
+# The object that a person stands on or leans against when no object is named.
+SCENE = "scene"
+# The label of a contact with whichever of the objects.
+ANY = "any object"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One question about one object, and the answer to it."""
+
+    query: ObjectQuery
+    question: Question
+    answer: Reasoning
 
 
 class Pipeline:
@@ -40,6 +69,7 @@ class Pipeline:
     profile : sizes and choices of the model.
     body : the body model that human contact is predicted on.
     body_views : its view pack.
+    mode, reasoning : what is asked, and how (see `load`).
     untrained : True while the weights are seeded random numbers.
     weights_hash : 16 hex digits that change with any weight.
     """
@@ -51,18 +81,20 @@ class Pipeline:
         body: BodyModel,
         cache: ArrayCache,
         reasoning: str = "parts",
+        mode: str = "joint",
         untrained: bool = False,
     ) -> None:
         self.profile = profile
         self.body = body
         self.untrained = untrained
         self.reasoning = reasoning
+        self.mode = mode
         self.weights_hash = weights_hash(model)
         self._model = model.eval()
         self._cache = cache
         self._lock = threading.Lock()
         self._objects: OrderedDict[str, tuple[ViewPack, Tensor]] = OrderedDict()
-        contact_questions("object", PART_NAMES, reasoning)  # a wrong mode fails here, not at the first frame
+        self._questions(ObjectQuery("object"))  # a wrong mode fails here, not at the first frame
         self.body_views = self._view_pack(body.mesh, human=True)
         self._body_embedding = self._view_embedding(self.body_views)
 
@@ -73,6 +105,7 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         reasoning: str = "parts",
+        mode: str = "joint",
         cache_dir: Path | None = None,
         body: str = "anny",
         body_path: Path | None = None,
@@ -85,6 +118,9 @@ class Pipeline:
         device : `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
         dtype : `auto` (bfloat16 on CUDA, float32 on a CPU), `float32` or `bfloat16`.
         reasoning : `parts` (body parts and affordance are named first) or `direct` (the region alone; faster).
+        mode : `joint` (human contact and affordance per object), `human` (human contact per object), `binary` (human
+            contact with any of the objects), `scene` (human contact with ground and surroundings; no object needed),
+            `affordance` or `object_contact` (object side alone), `image` (human contact on the picture itself).
         cache_dir : where renders and view embeddings are kept; None for the user's cache directory.
         body, body_path : body model, and its file where it is not shipped (see `load_body`).
 
@@ -98,18 +134,17 @@ class Pipeline:
         if directory is not None and not directory.is_dir():
             raise ConfigError("model", f"{shown(str(model))} is no directory", "give a checkpoint directory")
         tokenizer_path = directory / "tokenizer.json" if directory else SHIPPED_TOKENIZER
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(profile.seed)
-            reasoner = Reasoner(profile, ContactTokenizer(tokenizer_path, profile.tokens))
-            modules = nn.ModuleDict({"reason": reasoner, "localize": Localizer(profile)})
+        tokenizer = ContactTokenizer(tokenizer_path, profile.tokens)
+        modules = build_model(profile, tokenizer, empty=directory is not None)
         if directory:
-            load_weights(directory, modules)
+            load_weights(directory, modules, target, precision)
         return cls(
             profile,
-            modules.to(target, precision),
+            cast(nn.ModuleDict, place(modules, target, precision)),
             load_body(body, body_path),
             ArrayCache(cache_dir),
             reasoning,
+            mode,
             untrained=directory is None,
         )
 
@@ -127,16 +162,17 @@ class Pipeline:
 
     @torch.inference_mode()
     def run(self, frame: Frame, queries: Sequence[ObjectQuery]) -> FrameResult:
-        """Where each object is touched by the person in the image, on both sides.
+        """Where the person in the image touches each object, by the pipeline's mode.
 
         Parameters
         ----------
         frame : the image.
-        queries : the objects asked about, at most 32; none gives an empty result.
+        queries : the objects asked about, at most 32; none gives an empty result, except in the mode `scene`.
 
         Returns
         -------
-        one human contact and one object affordance per query that the model answered, in the order of the queries.
+        one contact per query and side that the model answered, in the order of the queries; in the mode `binary` one
+        human contact, the vertex-wise maximum over the objects, which at any threshold is the union of theirs.
 
         Raises
         ------
@@ -144,41 +180,48 @@ class Pipeline:
         """
         if len(queries) > MAX_QUERIES:
             raise ConfigError("objects", f"are {len(queries)}", f"ask about at most {MAX_QUERIES} in one frame")
+        if self.mode == "scene":
+            queries = [ObjectQuery(SCENE)]
         seconds: dict[str, float] = {}
         with self._lock, _memory_errors(self.profile, len(queries)), _timed(seconds, "total"):
-            matches = [find_object(query) for query in queries]
+            matches = [find_object(query) for query in queries] if self.mode in OBJECT_MODES else []
             with _timed(seconds, "reason"):
-                answers = self._reason(frame, queries)
+                asked = self._reason(frame, queries)
             with _timed(seconds, "render"):
                 packs = [self._object_views(match.mesh) for match in matches]
+            answered = [item for item in asked if item.answer.embedding is not None]
+            bodies = [item for item in answered if item.question.side == "human"]
+            pictures = [item for item in answered if item.question.side == "general"]
+            things = [
+                (item, match, pack, views)
+                for query, match, (pack, views) in zip(queries, matches, packs, strict=False)
+                for item in answered
+                if item.question.side == "object" and item.query is query
+            ]
             with _timed(seconds, "localize"):
-                human_masks = self._localize([human for human, _ in answers], self.body_views, self._body_embedding)
-                object_masks = [
-                    self._localize([answer], pack, views, "object")
-                    for (_, answer), (pack, views) in zip(answers, packs, strict=True)
-                ]
+                body_masks = self._localize(bodies, self.body_views, self._body_embedding)
+                thing_masks = [self._localize([item], pack, views) for item, _, pack, views in things]
+                picture_masks = self._localize_on_photo(pictures, frame)
             with _timed(seconds, "lift"):
-                bodies = self._lift(human_masks, self.body_views, len(queries), [human for human, _ in answers])
+                human = self._lift(body_masks, self.body_views)
                 objects = [
-                    self._lift(masks, pack, 1, [answer])[0]
-                    for masks, (pack, _), (_, answer) in zip(object_masks, packs, answers, strict=True)
+                    self._lift(masks, pack)[0] for masks, (_, _, pack, _) in zip(thing_masks, things, strict=True)
                 ]
         human_contacts = [
-            self._human_contact(query, answer, probability)
-            for query, (answer, _), probability in zip(queries, answers, bodies, strict=True)
-            if probability is not None
+            self._human_contact(item, probability) for item, probability in zip(bodies, human, strict=True)
         ]
-        affordances = [
-            _object_affordance(query, match, pack, answer, probability)
-            for query, match, (pack, _), (_, answer), probability in zip(
-                queries, matches, packs, answers, objects, strict=True
-            )
-            if probability is not None
-        ]
+        if self.mode == "binary" and human_contacts:
+            human_contacts = [self._union(human_contacts)]
         return FrameResult(
             human_contacts=tuple(human_contacts),
-            object_affordances=tuple(affordances),
-            unanswered=_unanswered(queries, answers),
+            object_affordances=tuple(
+                _object_affordance(item, match, pack, probability)
+                for (item, match, pack, _), probability in zip(things, objects, strict=True)
+            ),
+            unanswered=tuple(_unanswered(item) for item in asked if item.answer.embedding is None),
+            image_contacts=tuple(
+                _image_contact(item, probability) for item, probability in zip(pictures, picture_masks, strict=True)
+            ),
             seconds=seconds,
             model=self.profile.name,
             untrained=self.untrained,
@@ -194,45 +237,80 @@ class Pipeline:
     def _localizer(self) -> Localizer:
         return self._model["localize"]  # type: ignore[return-value]
 
-    def _reason(self, frame: Frame, queries: Sequence[ObjectQuery]) -> list[tuple[Reasoning, Reasoning]]:
-        """The human and the object answer of every query, all in one batch over one image prefix."""
-        if not queries:
+    def _questions(self, query: ObjectQuery) -> tuple[Question, ...]:
+        if self.mode in MODES and self.mode not in self.profile.modes:
+            raise ConfigError(
+                "mode",
+                f"{self.mode!r} is not what {self.profile.name} was trained for",
+                f"choose {', '.join(self.profile.modes)}",
+            )
+        quoted = "object_prompt_quotes" in self.profile.released_quirks
+        return mode_questions(query.label, PART_NAMES, self.mode, self.reasoning, quoted)
+
+    def _reason(self, frame: Frame, queries: Sequence[ObjectQuery]) -> list[_Asked]:
+        """All questions about all queries and their answers, in one batch over one image prefix."""
+        pairs = [(query, question) for query in queries for question in self._questions(query)]
+        if not pairs:
             return []
         prefix = self._reasoner.encode_image(frame.image)
-        questions = [
-            question for query in queries for question in contact_questions(query.label, PART_NAMES, self.reasoning)
-        ]
-        answers = self._reasoner.answer(prefix, questions)
-        return list(zip(answers[0::2], answers[1::2], strict=True))
+        answers = self._reasoner.answer(prefix, [question for _, question in pairs])
+        return [_Asked(query, question, answer) for (query, question), answer in zip(pairs, answers, strict=True)]
 
-    def _localize(
-        self, answers: Sequence[Reasoning], pack: ViewPack, views: Tensor, side: str = "human"
-    ) -> Tensor | None:
-        """(K', J, h, w) mask logits of the K' answers that have an embedding, or None without any."""
-        embeddings = [answer.embedding for answer in answers if answer.embedding is not None]
-        return self._localizer(torch.stack(embeddings), pack, views, side) if embeddings else None
+    def _localize(self, items: Sequence[_Asked], pack: ViewPack, views: Tensor) -> Tensor | None:
+        """(K, J, h, w) mask logits of K answers of one side on one mesh, or None without any."""
+        if not items:
+            return None
+        cameras = pack.camera_parameters
+        side = items[0].question.side
+        if side == "object" and "object_camera_distance" in self.profile.released_quirks:
+            cameras = np.concatenate([np.full_like(cameras[:, :1], 2.0), cameras[:, 1:]], axis=1)
+        return self._localizer(_embeddings(items), cameras, views, side, [item.answer.branch for item in items])
 
-    def _lift(
-        self, masks: Tensor | None, pack: ViewPack, count: int, answers: Sequence[Reasoning]
-    ) -> list[np.ndarray | None]:
-        """Contact per vertex for each of `count` answers; None where the model gave no contact token."""
+    def _localize_on_photo(self, items: Sequence[_Asked], frame: Frame) -> np.ndarray:
+        """(K, H, W) contact probability on the frame's own pixels."""
+        if not items:
+            return np.zeros((0, *frame.image.shape[:2]), dtype=np.float32)
+        embedding, fitted = self._localizer.encode_photo(frame.image)
+        cameras = np.tile(np.array(NO_CAMERA, dtype=np.float32), (self.profile.localize.views, 1))
+        branches = [item.answer.branch for item in items]
+        masks = self._localizer(_embeddings(items), cameras, embedding, "general", branches)  # (K, 1, h, w)
+        height, width = frame.image.shape[:2]
+        logits = resize_masks(masks, self._localizer.image_size, fitted, (height, width))
+        return torch.sigmoid(logits[:, 0]).cpu().numpy()
+
+    def _lift(self, masks: Tensor | None, pack: ViewPack) -> np.ndarray:
+        """(K, V) contact per vertex; no rows without masks."""
         if masks is None:
-            return [None] * count
-        lifted = iter(lift_masks(masks, pack, self.profile.lift.method).cpu().numpy())  # (K', V)
-        return [next(lifted) if answer.embedding is not None else None for answer in answers]
+            return np.zeros((0, len(pack.mesh.vertices)), dtype=np.float32)
+        human = pack is self.body_views
+        threshold = None if human else self.profile.lift.object_vote_threshold
+        return lift_masks(masks, pack, self.profile.lift.method, threshold).cpu().numpy()
 
-    def _human_contact(self, query: ObjectQuery, answer: Reasoning, probability: np.ndarray) -> HumanContact:
+    def _human_contact(self, item: _Asked, probability: np.ndarray) -> HumanContact:
         return HumanContact(
-            object_label=query.label,
+            object_label=item.query.label,
             probability=probability,
             body_model=self.body.name,
             mesh=self.body.mesh,
             views=self.body_views,
             body_parts=self.body.part_scores(probability),
-            answer=answer.answer,
-            confidence=answer.confidence,
-            object_id=query.object_id,
-            person_id=query.person_id,
+            answer=item.answer.answer,
+            confidence=item.answer.confidence,
+            object_id=item.query.object_id,
+            person_id=item.query.person_id,
+        )
+
+    def _union(self, contacts: Sequence[HumanContact]) -> HumanContact:
+        """Contact with any object: the maximum per vertex, so that thresholding it is the union at that threshold."""
+        probability = np.max([contact.probability for contact in contacts], axis=0)
+        return replace(
+            contacts[0],
+            object_label=ANY,
+            object_id="",
+            probability=probability,
+            body_parts=self.body.part_scores(probability),
+            answer=" ".join(contact.answer for contact in contacts),
+            confidence=min(contact.confidence for contact in contacts),
         )
 
     def _object_views(self, mesh: Mesh) -> tuple[ViewPack, Tensor]:
@@ -247,7 +325,9 @@ class Pipeline:
         return self._objects[key]
 
     def _view_pack(self, mesh: Mesh, human: bool) -> ViewPack:
-        views = HUMAN_VIEWS if human else OBJECT_VIEWS
+        distance = self.profile.views.object_distance
+        near = {name: replace(spec, distance=distance) for name, spec in OBJECT_VIEWS.items()}
+        views = HUMAN_VIEWS if human else near
         size = self.profile.sam.image_size
         return load_or_build_view_pack(mesh, views, size, "normals" if human else "positions", self._cache)
 
@@ -264,32 +344,39 @@ class Pipeline:
         return embedding
 
 
-def _object_affordance(
-    query: ObjectQuery, match: ObjectMatch, pack: ViewPack, answer: Reasoning, probability: np.ndarray
-) -> ObjectAffordance:
+def _embeddings(items: Sequence[_Asked]) -> Tensor:
+    """(K, D) of answers that have one."""
+    return torch.stack([item.answer.embedding for item in items if item.answer.embedding is not None])
+
+
+def _object_affordance(item: _Asked, match: ObjectMatch, pack: ViewPack, probability: np.ndarray) -> ObjectAffordance:
     return ObjectAffordance(
-        object_label=query.label,
+        object_label=item.query.label,
         probability=probability,
         mesh=match.mesh,
         views=pack,
-        affordance=affordance_in(answer.answer),
-        answer=answer.answer,
-        confidence=answer.confidence,
+        affordance=affordance_in(item.answer.answer),
+        answer=item.answer.answer,
+        confidence=item.answer.confidence,
         mesh_resource=match.resource,
         mesh_source=match.source,
-        object_id=query.object_id,
+        object_id=item.query.object_id,
     )
 
 
-def _unanswered(
-    queries: Sequence[ObjectQuery], answers: Sequence[tuple[Reasoning, Reasoning]]
-) -> tuple[Unanswered, ...]:
-    return tuple(
-        Unanswered(query.label, f"no contact token in the answer {shown(answer.answer)}", side, query.object_id)
-        for query, pair in zip(queries, answers, strict=True)
-        for side, answer in zip(("human", "object"), pair, strict=True)
-        if answer.embedding is None
+def _image_contact(item: _Asked, probability: np.ndarray) -> ImageContact:
+    return ImageContact(
+        object_label=item.query.label,
+        probability=probability,
+        answer=item.answer.answer,
+        confidence=item.answer.confidence,
+        object_id=item.query.object_id,
     )
+
+
+def _unanswered(item: _Asked) -> Unanswered:
+    reason = f"no contact token in the answer {shown(item.answer.answer)}"
+    return Unanswered(item.query.label, reason, item.question.side, item.query.object_id)
 
 
 def _device(name: str) -> torch.device:

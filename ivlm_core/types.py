@@ -307,6 +307,23 @@ class ObjectAffordance:
 
 
 @dataclass(frozen=True)
+class ImageContact:
+    """Where on the picture itself the body touches one object (2D human contact).
+
+    Attributes
+    ----------
+    probability : (H, W) float32 in [0, 1] on the pixels of the frame's image.
+    answer, confidence : as in `HumanContact`.
+    """
+
+    object_label: str
+    probability: FloatArray
+    answer: str
+    confidence: float
+    object_id: str = ""
+
+
+@dataclass(frozen=True)
 class Unanswered:
     """A query the model gave no contact for, and why; never zeros that look like a result."""
 
@@ -330,6 +347,7 @@ class FrameResult:
     human_contacts: tuple[HumanContact, ...]
     object_affordances: tuple[ObjectAffordance, ...]
     unanswered: tuple[Unanswered, ...] = ()
+    image_contacts: tuple[ImageContact, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
     untrained: bool = False

@@ -69,6 +69,47 @@ def test_bad_input_is_one_line_and_status_two(photo, tmp_path, capsys, arguments
     assert not (tmp_path / "out").exists()
 
 
+def test_convert_and_check(reference_checkpoint, tmp_path, capsys):
+    arguments = ["convert", str(reference_checkpoint), str(tmp_path / "native")]
+    check = ["--check", str(reference_checkpoint / "reference.npz")]
+    assert main([*arguments, *check, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"] is True
+    assert report["stages"]["human/seg_hidden"] <= 1e-4
+    assert main([*arguments, *check]) == 0, "an existing target is checked as it is"
+    assert "human/low_res_masks" in capsys.readouterr().out
+    profile = tmp_path / "native" / "profile.yaml"
+    profile.write_text(profile.read_text() + "\n")
+    assert main([*arguments, *check]) == 1
+    assert "manifest/profile.yaml" in capsys.readouterr().out
+    assert main(arguments) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["human", "binary", "scene", "affordance", "object_contact", "image"])
+def test_every_mode(photo, tmp_path, capsys, mode):
+    objects = [] if mode == "scene" else ["--object", "chair", "--object", "cup"]
+    arguments = [
+        "contact",
+        str(photo),
+        *objects,
+        "--mode",
+        mode,
+        "--reasoning",
+        "direct",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.count("It is <") == {"binary": 2, "scene": 1}.get(mode, 2)
+    assert (tmp_path / "out" / "result.json").exists()
+
+
+def test_object_is_needed_outside_the_scene(photo, tmp_path, capsys):
+    assert main(["contact", str(photo), "--out", str(tmp_path / "out")]) == 2
+    assert "--object" in capsys.readouterr().err
+
+
 def test_objects_lists_the_library(capsys):
     assert main(["objects", "--json"]) == 0
     labels = {row["label"] for row in json.loads(capsys.readouterr().out)["objects"]}
@@ -89,7 +130,7 @@ def test_help_lists_every_command(capsys):
         main(["--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    for command in ("contact", "objects", "synth", "doctor"):
+    for command in ("contact", "convert", "objects", "synth", "doctor"):
         assert command in printed
 
 

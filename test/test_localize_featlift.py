@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from ivlm_core import ConfigError
-from ivlm_core.localize import FeatLift
-from ivlm_core.localize.featlift import CAMERA_OFFSET, CAMERA_SCALE
+from ivlm_core.localize import FeatLift, camera_code, raw_camera
 
 CAMERAS = torch.tensor([[2.0, 45, 315, 0, 0], [2.0, 315, 315, 0, 0.3], [2.0, 45, 135, 0, 0], [2.0, 315, 135, 0, 0.3]])
 
 
 def test_cameras_are_normalised_as_released(reference):
-    raw, expected = reference["human_cam_raw"], reference["human_cam_params"]
-    np.testing.assert_allclose((raw.reshape(-1, 5) + CAMERA_OFFSET) / CAMERA_SCALE, expected.reshape(-1, 5), atol=1e-6)
+    raw, expected = (torch.from_numpy(reference[name]) for name in ("human_cam_raw", "human_cam_params"))
+    torch.testing.assert_close(camera_code(raw), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(raw_camera(expected), raw, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("kind", "names"), [("simple", {"linear": "linear1"}), ("view_index", {})])
@@ -29,7 +29,7 @@ def test_matches_the_released_camera_encoder(reference_components, kind, names):
             released = released.replace(ours, theirs)
         state[name] = torch.from_numpy(weights[f"{kind}/cam_pose_encoder.{released}"])
     lift.load_state_dict(state)
-    cameras = torch.from_numpy(weights["cam_params"]) * torch.tensor(CAMERA_SCALE) - torch.tensor(CAMERA_OFFSET)
+    cameras = raw_camera(torch.from_numpy(weights["cam_params"]))
     # The stored case gives every view an embedding of its own: view v of query v.
     lifted = lift(torch.from_numpy(weights["embedding"]), cameras).detach()
     np.testing.assert_allclose(lifted[range(4), range(4)], weights[f"{kind}/featlift_out"], atol=1e-5)

@@ -12,7 +12,7 @@ import torch
 from ivlm_core import ConfigError, Frame, IvlmError, Mesh, MeshError, ObjectQuery, Pipeline
 from ivlm_core.bodies import PART_NAMES
 from ivlm_core.checkpoints import save_checkpoint
-from ivlm_core.config import GenerationConfig
+from ivlm_core.config import MODES, GenerationConfig
 from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -140,6 +140,50 @@ def test_direct_reasoning_is_another_question(cache_dir):
     assert human.answer == "It is <HCON>"
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_answers_its_own_side(cache_dir, mode):
+    pipeline = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, mode=mode, reasoning="direct")
+    result = pipeline.run(FRAME, [ObjectQuery("chair", object_id="a"), ObjectQuery("cup", object_id="b")])
+    humans, things, pictures = len(result.human_contacts), len(result.object_affordances), len(result.image_contacts)
+    expected = {
+        "joint": (2, 2, 0),
+        "human": (2, 0, 0),
+        "binary": (1, 0, 0),
+        "scene": (1, 0, 0),
+        "affordance": (0, 2, 0),
+        "object_contact": (0, 2, 0),
+        "image": (0, 0, 2),
+    }
+    assert (humans, things, pictures) == expected[mode]
+    if mode == "scene":
+        assert result.human_contacts[0].object_label == "scene"
+        assert pipeline.run(FRAME, []).human_contacts, "the scene needs no object"
+    for picture in result.image_contacts:
+        assert picture.probability.shape == IMAGE.shape[:2]
+        assert picture.probability.dtype == np.float32
+        assert 0 <= picture.probability.min() < picture.probability.max() <= 1
+
+
+def test_binary_is_the_union_of_the_objects_at_every_threshold(cache_dir):
+    queries = [ObjectQuery("chair"), ObjectQuery("cup"), ObjectQuery("ball")]
+    each = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, mode="human").run(FRAME, queries)
+    union = (
+        Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, mode="binary").run(FRAME, queries).human_contacts[0]
+    )
+    for threshold in (0.3, 0.5, 0.51):
+        expected = np.any([contact.probability >= threshold for contact in each.human_contacts], axis=0)
+        np.testing.assert_array_equal(union.probability >= threshold, expected)
+    assert union.object_label == "any object"
+
+
+def test_mode_the_model_was_not_trained_for(cache_dir, tmp_path):
+    pipeline = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+    only = dataclasses.replace(pipeline.profile, modes=("human",))
+    save_checkpoint(tmp_path / "model", pipeline._model, only, SHIPPED_TOKENIZER)
+    with pytest.raises(ConfigError, match=r"mode: 'joint' is not what tiny was trained for \(choose human\)"):
+        Pipeline.load(tmp_path / "model", device="cpu", cache_dir=cache_dir)
+
+
 def test_bfloat16_runs_and_agrees_roughly(pipeline, cache_dir):
     half = Pipeline.load("tiny", device="cpu", dtype="bfloat16", cache_dir=cache_dir, reasoning="direct")
     full = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, reasoning="direct")
@@ -187,6 +231,7 @@ def test_too_many_objects(pipeline):
         ({"reasoning": "slow"}, "reasoning"),
         ({"model": "enormous"}, "model"),
         ({"body": "robot"}, "body"),
+        ({"mode": "guess"}, "mode"),
     ],
 )
 def test_parameter_out_of_range(arguments, named, cache_dir):

@@ -1,5 +1,16 @@
-"""Checkpoints on disk: our native format."""
+"""Checkpoints on disk: our native format, and the conversion of the authors' released ones."""
 
+from ivlm_core.checkpoints.check import check_reference
+from ivlm_core.checkpoints.convert import convert_released
+from ivlm_core.checkpoints.model import build_model, place
 from ivlm_core.checkpoints.native import load_weights, save_checkpoint, weights_hash
 
-__all__ = ["load_weights", "save_checkpoint", "weights_hash"]
+__all__ = [
+    "build_model",
+    "check_reference",
+    "convert_released",
+    "load_weights",
+    "place",
+    "save_checkpoint",
+    "weights_hash",
+]

@@ -12,6 +12,20 @@ CAMERA_OFFSET = (0.0, 0.0, 0.0, 1.0, 1.0)
 CAMERA_SCALE = (10.0, 360.0, 360.0, 2.0, 2.0)
 
 
+# What stands for "no camera": its code is five zeros.
+NO_CAMERA = (0.0, 0.0, 0.0, -1.0, -1.0)
+
+
+def camera_code(cameras: Tensor) -> Tensor:
+    """(J, 5) camera parameters → (J, 5) codes of about 0…1, what the encoders read."""
+    return (cameras + cameras.new_tensor(CAMERA_OFFSET)) / cameras.new_tensor(CAMERA_SCALE)
+
+
+def raw_camera(code: Tensor) -> Tensor:
+    """The inverse of `camera_code`. A code of zeros stands for no camera at all."""
+    return code * code.new_tensor(CAMERA_SCALE) - code.new_tensor(CAMERA_OFFSET)
+
+
 class FeatLift(nn.Module):
     """Lift one embedding per query to one per view.
 
@@ -50,8 +64,7 @@ class FeatLift(nn.Module):
         -------
         (K, J, D).
         """
-        offset, scale = cameras.new_tensor(CAMERA_OFFSET), cameras.new_tensor(CAMERA_SCALE)
-        normalised = ((cameras + offset) / scale).to(embedding.dtype)  # (J, 5)
+        normalised = camera_code(cameras).to(embedding.dtype)  # (J, 5)
         lifted = embedding[:, None].expand(-1, len(cameras), -1)  # (K, J, D)
         if self.kind == "simple":
             return lifted + torch.relu(self.linear(normalised))

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-from segment_anything.modeling import ImageEncoderViT, PromptEncoder
+from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
 from ivlm_core.config import Profile
 from ivlm_core.errors import InputError
 from ivlm_core.localize.decoder import ViewMaskDecoder
+from ivlm_core.localize.encoder import build_encoder
 from ivlm_core.localize.featlift import FeatLift
-from ivlm_core.types import ByteArray, ViewPack
-
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
-VIEW_COUNT = 4
+from ivlm_core.localize.photo import fit_photo, sam_pixels
+from ivlm_core.localize.splitter import AttentionSplitter
+from ivlm_core.types import ByteArray, FloatArray
 
 
 class Localizer(nn.Module):
@@ -35,28 +32,18 @@ class Localizer(nn.Module):
         self.image_size = sam.image_size
         self.all_tokens = profile.localize.view_tokens == "all"
         grid = sam.image_size // sam.patch_size
-        self.image_encoder = ImageEncoderViT(
-            img_size=sam.image_size,
-            patch_size=sam.patch_size,
-            embed_dim=sam.embed_dim,
-            depth=sam.depth,
-            num_heads=sam.heads,
-            mlp_ratio=4.0,
-            out_chans=sam.prompt_dim,
-            qkv_bias=True,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=sam.window_size,
-            global_attn_indexes=sam.global_blocks,
-        )
+        self.image_encoder = build_encoder(sam)
         self.prompt_encoder = PromptEncoder(
             embed_dim=sam.prompt_dim,
             image_embedding_size=(grid, grid),
             input_image_size=(sam.image_size, sam.image_size),
             mask_in_chans=16,
         )
-        self.featlift = FeatLift(profile.localize.featlift, sam.prompt_dim, VIEW_COUNT)
-        self.decoders = nn.ModuleDict({"human": ViewMaskDecoder(sam), "object": ViewMaskDecoder(sam)})
+        self.featlift = FeatLift(profile.localize.featlift, sam.prompt_dim, profile.localize.views)
+        self.splitter = AttentionSplitter(sam.prompt_dim) if profile.localize.splitter else None
+        self.decoders = nn.ModuleDict({name: ViewMaskDecoder(sam) for name in profile.localize.decoders})
+        self._shared_decoders = "shared_decoders" in profile.released_quirks
+        self._rounded_positions = "rounded_positions" in profile.released_quirks
 
     @property
     def device(self) -> torch.device:
@@ -65,16 +52,6 @@ class Localizer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.prompt_encoder.no_mask_embed.weight.dtype
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Localizer:
-        # The frequencies of the positional encoding stay in single precision whatever the weights are moved to:
-        # half precision would shift the outermost pixels by a good part of a period.
-        encoding = self.prompt_encoder.pe_layer
-        frequencies = encoding.positional_encoding_gaussian_matrix
-        super()._apply(fn, recurse)
-        device = encoding.positional_encoding_gaussian_matrix.device
-        encoding.positional_encoding_gaussian_matrix = frequencies.to(device)
-        return self
 
     @torch.inference_mode()
     def encode_views(self, images: ByteArray) -> Tensor:
@@ -94,32 +71,79 @@ class Localizer(nn.Module):
         """
         if images.ndim != 4 or images.shape[1:] != (self.image_size, self.image_size, 3):
             raise InputError("views", f"have shape {images.shape}", f"render them {self.image_size} pixels a side")
-        pixels = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2).float()
-        mean = pixels.new_tensor(PIXEL_MEAN)[:, None, None]
-        std = pixels.new_tensor(PIXEL_STD)[:, None, None]
-        return self.image_encoder(((pixels - mean) / std).to(self.dtype))
+        return self.image_encoder(sam_pixels(images).to(self.device, self.dtype))
 
-    def forward(self, embeddings: Tensor, pack: ViewPack, views: Tensor, side: str) -> Tensor:
+    @torch.inference_mode()
+    def encode_photo(self, image: ByteArray) -> tuple[Tensor, tuple[int, int]]:
+        """Encode one picture of any size, for masks on the picture itself.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8 RGB.
+
+        Returns
+        -------
+        (1, D, S / patch, S / patch) embedding, and the height and width of the picture on SAM's square.
+        """
+        fitted = fit_photo(image, self.image_size)
+        height, width = fitted.shape[:2]
+        # SAM pads behind the normalisation, so that the padding is the mean colour.
+        padding = (0, self.image_size - width, 0, self.image_size - height)
+        pixels = torch.nn.functional.pad(sam_pixels(fitted[None]), padding)
+        return self.image_encoder(pixels.to(self.device, self.dtype)), (height, width)
+
+    def prompts(self, embeddings: Tensor, cameras: FloatArray, branches: Sequence[str]) -> Tensor:
+        """One prompt token per view: FeatLift, then the splitter where the model has one.
+
+        Parameters
+        ----------
+        embeddings : (K, D).  cameras : (J, 5).  branches : K sides, by the contact token of each answer.
+
+        Returns
+        -------
+        (K, J, D).
+        """
+        parameters = torch.tensor(cameras, dtype=torch.float32, device=self.device)
+        tokens = self.featlift(embeddings.to(self.dtype), parameters)
+        return self.splitter(tokens, branches) if self.splitter is not None else tokens
+
+    def decoder(self, side: str) -> ViewMaskDecoder:
+        """The decoder of a side: its own, else the general one, else the first."""
+        first = "object" if self._shared_decoders else side
+        names = [name for name in (first, "general", *self.decoders) if name in self.decoders]
+        return self.decoders[names[0]]  # type: ignore[return-value]
+
+    def forward(
+        self, embeddings: Tensor, cameras: FloatArray, views: Tensor, side: str, branches: Sequence[str] | None = None
+    ) -> Tensor:
         """Localize K contact embeddings on one mesh.
 
         Parameters
         ----------
         embeddings : (K, D) from the reasoner.
-        pack : the mesh's views, for their cameras.
-        views : (J, D, h, w) from `encode_views`.
-        side : `human` or `object`: whose decoder.
+        cameras : (J, 5) camera parameters of the views (`ViewPack.camera_parameters`).
+        views : (J, D, h, w) from `encode_views`, or (1, D, h, w) from `encode_photo` with J times `NO_CAMERA`.
+        side : `human`, `object` or `general`: whose decoder.
+        branches : K sides, by the contact token of each answer, for the splitter; None for `side` throughout.
 
         Returns
         -------
-        (K, J, 4h, 4w) mask logits, float32.
+        (K, len(views), 4h, 4w) mask logits, float32.
         """
-        cameras = torch.from_numpy(pack.camera_parameters).to(self.device)
-        tokens = self.featlift(embeddings.to(self.dtype), cameras)  # (K, J, D)
+        tokens = self.prompts(embeddings, cameras, branches or [side] * len(embeddings))  # (K, J, D)
+        count = len(views)
         if self.all_tokens:
-            prompts = tokens[:, None].expand(-1, tokens.shape[1], -1, -1)  # (K, J, J, D): every view sees them all
+            prompts = tokens[:, None].expand(-1, count, -1, -1)  # (K, J, J, D): every view sees them all
         else:
-            prompts = tokens[:, :, None]  # (K, J, 1, D)
+            prompts = tokens[:, :count, None]  # (K, J, 1, D)
         dense = self.prompt_encoder.no_mask_embed.weight[0][:, None, None]
-        positions = self.prompt_encoder.get_dense_pe().to(self.dtype)  # (1, D, h, w)
-        decoder: ViewMaskDecoder = self.decoders[side]  # type: ignore[assignment]
-        return decoder.decode(views + dense, positions, prompts).float()
+        positions = self._positions()  # (1, D, h, w)
+        return self.decoder(side).decode(views + dense, positions, prompts).float()
+
+    def _positions(self) -> Tensor:
+        """(1, D, h, w) SAM's positional encoding, from frequencies in single precision unless asked to round them."""
+        if self._rounded_positions:
+            encoding = self.prompt_encoder.pe_layer
+            rounded = encoding.positional_encoding_gaussian_matrix.to(self.dtype).float()
+            encoding.positional_encoding_gaussian_matrix = rounded
+        return self.prompt_encoder.get_dense_pe().to(self.dtype)

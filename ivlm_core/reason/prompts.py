@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ivlm_core.errors import ConfigError
 
-Side = Literal["human", "object"]
+Side = Literal["human", "object", "general"]
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -90,6 +90,36 @@ def contact_questions(label: str, parts: tuple[str, ...], reasoning: str = "part
             affordance,
         ),
     )
+
+
+def mode_questions(
+    label: str, parts: tuple[str, ...], mode: str, reasoning: str = "parts", quoted: bool = False
+) -> tuple[Question, ...]:
+    """What one object is asked in a mode.
+
+    Parameters
+    ----------
+    label, parts, reasoning : as in `contact_questions`.
+    mode : one of `MODES`.
+    quoted : write the object question with the stray quotation marks of the released demo.
+    """
+    human, thing = contact_questions(label, parts, reasoning)
+    _, simple = contact_questions(label, parts, "direct")
+    picture, _ = contact_questions(label, parts, "direct")
+    if quoted:
+        thing = replace(thing, text=f'"{thing.text}",')
+    asked: dict[str, tuple[Question, ...]] = {
+        "joint": (human, thing),
+        "human": (human,),
+        "binary": (human,),
+        "scene": (human,),
+        "affordance": (thing,),
+        "object_contact": (simple,),
+        "image": (replace(picture, side="general"),),
+    }
+    if mode not in asked:
+        raise ConfigError("mode", f"is {mode!r}", f"choose {', '.join(asked)}")
+    return asked[mode]
 
 
 def affordance_in(answer: str) -> str:

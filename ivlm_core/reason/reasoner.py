@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from ivlm_core.config import Profile
-from ivlm_core.errors import InputError
+from ivlm_core.errors import CheckpointError, InputError
 from ivlm_core.reason.guide import AnswerGuide
 from ivlm_core.reason.image import clip_pixels
 from ivlm_core.reason.prompts import SYSTEM, Question
 from ivlm_core.reason.tokenizer import ContactTokenizer
 from ivlm_core.types import ByteArray
+
+# The end-of-sequence id of every LLaMA vocabulary.
+LLAMA_END = 2
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,30 @@ class Reasoning:
         None when the model gave no contact token.
     confidence : geometric mean of the probabilities that the model itself gave to the tokens it chose, the contact
         token among them; tokens that guided decoding left no choice about do not count.
+    branch : the side whose contact token ended the answer: `human`, `object` or `general`.
     """
 
     answer: str
     embedding: Tensor | None
+    confidence: float
+    branch: str = "human"
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What the model wrote behind one prompt.
+
+    Attributes
+    ----------
+    ids : the tokens it took, the contact token included, the end token not.
+    state : (D,) the hidden state that predicted the contact token; None when it wrote none.
+    branch : the side whose contact token it was: `human`, `object` or `general`.
+    confidence : see `Reasoning`.
+    """
+
+    ids: list[int]
+    state: Tensor | None
+    branch: str
     confidence: float
 
 
@@ -52,19 +75,33 @@ class Reasoner(nn.Module):
     Parameters
     ----------
     profile : sizes and choices.
-    tokenizer : spells the prompts; its size is the model's vocabulary.
+    tokenizer : spells the prompts; None for a model that is only ever given ids.
     """
 
-    def __init__(self, profile: Profile, tokenizer: ContactTokenizer) -> None:
+    def __init__(self, profile: Profile, tokenizer: ContactTokenizer | None) -> None:
         super().__init__()
         self.profile = profile
-        self.tokenizer = tokenizer
-        self.llava = _build_llava(profile, len(tokenizer))
+        self._tokenizer = tokenizer
+        self.contact_ids = tokenizer.contact if tokenizer else profile.tokens.ids()
+        self.end_id = tokenizer.eos if tokenizer else LLAMA_END
+        self.llava = _build_llava(profile, profile.language.vocabulary or len(self.tokenizer))
         width = profile.language.hidden_size
         self.projection = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, profile.sam.prompt_dim), nn.Dropout(0.0)
         )
         self._system: ImagePrefix | None = None
+
+    @property
+    def tokenizer(self) -> ContactTokenizer:
+        """The tokenizer.
+
+        Raises
+        ------
+        CheckpointError : the model came without one.
+        """
+        if self._tokenizer is None:
+            raise CheckpointError("tokenizer.json", "is missing", "convert the checkpoint with its tokenizer files")
+        return self._tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -91,9 +128,17 @@ class Reasoner(nn.Module):
             ids = [self.tokenizer.bos, *self.tokenizer.encode(SYSTEM + " USER:"), self.tokenizer.image_start]
             self._system = self._extend(None, self._embed(ids))
         pixels = clip_pixels(image, self.profile.vision).to(self.device, self.dtype)
+        return self._with_image(self._system, pixels, [self.tokenizer.image_end])
+
+    @torch.inference_mode()
+    def encode_ids(self, before: Sequence[int], pixels: Tensor, behind: Sequence[int]) -> ImagePrefix:
+        """The prefix of given ids: `before`, the (1, 3, S, S) normalised image, `behind`."""
+        start = self._extend(None, self._embed(before))
+        return self._with_image(start, pixels.to(self.device, self.dtype), behind)
+
+    def _with_image(self, start: ImagePrefix, pixels: Tensor, behind: Sequence[int]) -> ImagePrefix:
         features = self.image_features(pixels)  # (1, P, D)
-        end = self._embed([self.tokenizer.image_end])
-        return self._extend(self._system, torch.cat([features, end], dim=1))
+        return self._extend(start, torch.cat([features, self._embed(behind)], dim=1))
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised pixels → (B, P, D) patch features in the language model's width."""
@@ -110,10 +155,46 @@ class Reasoner(nn.Module):
         ------
         InputError : a question spells a special token, or is longer than the model's positions.
         """
-        if not questions:
-            return []
         guided = self.profile.generation.guided
-        rows = [_Row(question, self.tokenizer, guided) for question in questions]
+        tokenizer = self.tokenizer
+        openings = [tokenizer.encode(" " + question.form.opening) if guided else [] for question in questions]
+        prompts = [
+            [*tokenizer.encode_untrusted(f"\n{question.text} ASSISTANT:"), *opening]
+            for question, opening in zip(questions, openings, strict=True)
+        ]
+        guides = [
+            AnswerGuide(question.form, tokenizer, tokenizer.contact[question.side]) if guided else None
+            for question in questions
+        ]
+        return [
+            Reasoning(
+                tokenizer.decode([*opening, *written.ids]).strip(),
+                self.projection(written.state[None])[0] if written.state is not None else None,
+                written.confidence,
+                written.branch,
+            )
+            for opening, written in zip(openings, self.continue_ids(prefix, prompts, guides), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def continue_ids(
+        self,
+        prefix: ImagePrefix,
+        prompts: Sequence[Sequence[int]],
+        guides: Sequence[AnswerGuide | None] | None = None,
+    ) -> list[Continuation]:
+        """Write on greedily behind K prompts of ids, each up to its contact token, the end token, or the budget.
+
+        Raises
+        ------
+        InputError : a prompt is longer than the model's positions.
+        """
+        if not prompts:
+            return []
+        rows = [
+            _Row(prompt, self.contact_ids, self.end_id, guide)
+            for prompt, guide in zip(prompts, guides or [None] * len(prompts), strict=True)
+        ]
         room = self.profile.language.max_positions - prefix.length
         if max(len(row.ahead) for row in rows) + 1 >= room:
             raise InputError("object.label", "makes the question too long for the model", "use a shorter label")
@@ -131,13 +212,13 @@ class Reasoner(nn.Module):
             for index, row in enumerate(rows):
                 row.choose(log_probabilities[index], hidden[index])
             budget -= max(1, max(len(row.ahead) for row in rows))
-        return [row.result(self.projection) for row in rows]
+        return [row.result() for row in rows]
 
     def _chunk(self, sequences: Sequence[Sequence[int]], used: Sequence[int]) -> _Chunk:
         """Tokens of unequal number per row, padded in front, so that the last column is each row's newest token."""
         width = max(len(sequence) for sequence in sequences)
         padding = torch.tensor([[width - len(sequence)] for sequence in sequences])
-        ids = torch.tensor([[self.tokenizer.eos] * (width - len(sequence)) + list(sequence) for sequence in sequences])
+        ids = torch.tensor([[self.end_id] * (width - len(sequence)) + list(sequence) for sequence in sequences])
         offsets = torch.arange(width)[None] - padding
         positions = torch.tensor(used)[:, None] + offsets.clamp(min=0)
         return _Chunk(ids.to(self.device), (offsets >= 0).long().to(self.device), positions.to(self.device))
@@ -176,17 +257,18 @@ class _Chunk:
 
 
 class _Row:
-    """One question while its answer is decoded; `ahead` holds the tokens the model must read next."""
+    """One answer while it is decoded; `ahead` holds the tokens the model must read next."""
 
-    def __init__(self, question: Question, tokenizer: ContactTokenizer, guided: bool) -> None:
-        self._tokenizer = tokenizer
-        self._contact = tokenizer.contact[question.side]
-        opening = tokenizer.encode(" " + question.form.opening) if guided else []
-        self._guide = AnswerGuide(question.form, tokenizer, self._contact) if guided else None
-        self._answer = list(opening)
+    def __init__(
+        self, prompt: Sequence[int], contact_ids: Mapping[str, int], end_id: int, guide: AnswerGuide | None
+    ) -> None:
+        self._contact_ids = contact_ids
+        self._end_id = end_id
+        self._guide = guide
+        self._written: list[int] = []
         self._log_probabilities: list[float] = []
         self._state: Tensor | None = None
-        self.ahead = [*tokenizer.encode_untrusted(f"\n{question.text} ASSISTANT:"), *opening]
+        self.ahead = list(prompt)
         self.ended = False
 
     def choose(self, log_probabilities: Tensor, state: Tensor) -> None:
@@ -198,7 +280,7 @@ class _Row:
         state : (D,) the hidden state that predicts it.
         """
         if self.ended:
-            self.ahead = [self._tokenizer.eos]
+            self.ahead = [self._end_id]
             return
         if self._guide is None:
             token = int(log_probabilities.argmax())
@@ -208,25 +290,29 @@ class _Row:
             self._guide.feed(token)
         self._log_probabilities.append(float(log_probabilities[token]))
         self.ahead = [token]
-        self.ended = token in (self._contact, self._tokenizer.eos)
-        if token == self._contact:
+        if token in self._contact_ids.values():
             self._state = state
+            self.ended = True
+        elif token == self._end_id:
+            self.ended = True
+            return
         elif self._guide is not None:
             self.ahead += self._forced(self._guide)
-        self._answer += [taken for taken in self.ahead if taken != self._tokenizer.eos]
+        self._written += self.ahead
 
     def _forced(self, guide: AnswerGuide) -> list[int]:
         """The tokens that leave no choice, up to but without the contact token, whose state is still to come."""
         forced: list[int] = []
-        while len(allowed := guide.allowed()) == 1 and allowed != {self._contact}:
+        while len(allowed := guide.allowed()) == 1 and not allowed & set(self._contact_ids.values()):
             forced += allowed
             guide.feed(forced[-1])
         return forced
 
-    def result(self, projection: nn.Module) -> Reasoning:
+    def result(self) -> Continuation:
         mean = sum(self._log_probabilities) / max(1, len(self._log_probabilities))
-        embedding = projection(self._state[None])[0] if self._state is not None else None
-        return Reasoning(self._tokenizer.decode(self._answer).strip(), embedding, math.exp(mean))
+        # Where two sides share one token the human side is meant, as in the released model.
+        sides = [side for side, token in self._contact_ids.items() if token in self._written[-1:]]
+        return Continuation(self._written, self._state, sides[0] if sides else "general", math.exp(mean))
 
 
 def _build_llava(profile: Profile, vocabulary: int) -> Any:
@@ -250,7 +336,8 @@ def _build_llava(profile: Profile, vocabulary: int) -> Any:
             num_key_value_heads=language.heads,
             intermediate_size=language.intermediate_size,
             max_position_embeddings=language.max_positions,
-            rms_norm_eps=1e-5,
+            rms_norm_eps=language.norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": language.rope_theta},
             tie_word_embeddings=False,
         ),
         # The image is given as embeddings, never as a token in the text.

@@ -43,8 +43,14 @@ class ContactTokenizer:
         self.eos = self._id("</s>")
         self.image_start = self._id("<im_start>")
         self.image_end = self._id("<im_end>")
-        self._spelled = sorted({tokens.human, tokens.object})
-        self.contact = {"human": self._id(tokens.human), "object": self._id(tokens.object)}
+        spelling = {"human": tokens.human, "object": tokens.object, "general": tokens.general or tokens.human}
+        self._spelled = sorted(set(spelling.values()))
+        self.contact = {side: self._id(token) for side, token in spelling.items()}
+        for side, expected in tokens.ids().items():
+            if self.contact[side] != expected:
+                raise CheckpointError(
+                    str(path), f"gives {spelling[side]} id {self.contact[side]}, the profile {expected}", "use its own"
+                )
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()

@@ -1,0 +1,146 @@
+"""rosbag2 files (MCAP or sqlite3) without ROS: this package's message types, writing, and reading."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ivlm_core.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from rosbags.highlevel import AnyReader
+    from rosbags.typesys.store import Typestore
+
+PACKAGE = "ivlm_ros"
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """A topic of a bag: its name and its type as ROS writes it (`sensor_msgs/msg/Image`)."""
+
+    name: str
+    type: str
+
+
+def interface_folder() -> Path:
+    """The folder with this package's `.msg` files: of the checkout, or of the installed ROS package.
+
+    Raises
+    ------
+    ConfigError : the Python package was installed alone, without the ROS package.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for folder in (parent / "msg", parent / "share" / PACKAGE / "msg"):
+            if (folder / "DetectedObject.msg").is_file():
+                return folder
+    raise ConfigError("msg", f"no .msg files of {PACKAGE} were found", "run from a checkout or a built workspace")
+
+
+@lru_cache(maxsize=1)
+def message_store() -> Typestore:
+    """All common ROS 2 message types and those of `ivlm_ros`, for `rosbags`; made once per process.
+
+    Raises
+    ------
+    ConfigError : as in `interface_folder`.
+    """
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_KILTED)
+    types: dict[str, Any] = {}
+    for path in sorted(interface_folder().glob("*.msg")):
+        types |= get_types_from_msg(path.read_text(encoding="utf-8"), f"{PACKAGE}/msg/{path.stem}")
+    store.register(types)
+    return store
+
+
+class BagRecorder:
+    """Writes a bag; it appears under its name when the recorder is closed well, and not at all otherwise.
+
+    Parameters
+    ----------
+    path : the bag's folder; one that exists is replaced, but only when it is a bag.
+    storage : `mcap` or `sqlite3`.
+
+    Raises
+    ------
+    ConfigError : an unknown storage, or `path` exists and is not a bag.
+    """
+
+    def __init__(self, path: Path, storage: str = "mcap") -> None:
+        from rosbags.rosbag2 import StoragePlugin, Writer
+
+        plugins = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+        if storage not in plugins:
+            raise ConfigError("storage", f"is {storage!r}", f"allowed: {', '.join(plugins)}")
+        if path.exists() and not (path / "metadata.yaml").is_file():
+            raise ConfigError("bag", f"{path} exists and is not a bag", "give another name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.count = 0
+        self._store = message_store()
+        self._parent = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        self._writer = Writer(self._parent / path.name, version=9, storage_plugin=plugins[storage])
+        self._connections: dict[str, Any] = {}
+
+    def __enter__(self) -> BagRecorder:
+        self._writer.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.close()
+            if kind is None:
+                if self.path.exists():
+                    shutil.rmtree(self.path)
+                (self._parent / self.path.name).rename(self.path)
+        finally:
+            shutil.rmtree(self._parent, ignore_errors=True)
+
+    def add_topic(self, topic: BagTopic) -> None:
+        """Declare a topic; `write` and `write_serialized` need it, and a topic without messages is kept, too."""
+        if topic.name not in self._connections:
+            self._connections[topic.name] = self._writer.add_connection(topic.name, topic.type, typestore=self._store)
+
+    def write(self, topic: str, message: Any, stamp_ns: int) -> None:
+        """Append one `rosbags` message, with the time it was received at in nanoseconds."""
+        connection = self._connections[topic]
+        self.write_serialized(topic, self._store.serialize_cdr(message, connection.msgtype), stamp_ns)
+
+    def write_serialized(self, topic: str, data: bytes | memoryview, stamp_ns: int) -> None:
+        """Append one message that is serialised already (CDR, as it travels over DDS)."""
+        self._writer.write(self._connections[topic], stamp_ns, bytes(data))
+        self.count += 1
+
+
+@contextlib.contextmanager
+def open_bag(path: Path) -> Iterator[AnyReader]:
+    """A `rosbags` reader that knows this package's message types.
+
+    Raises
+    ------
+    InputError : there is no bag, or it is damaged.
+    """
+    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.rosbag2 import ReaderError
+
+    if not path.exists():
+        raise InputError("bag", f"{path} does not exist", "give the folder of a rosbag2 recording")
+    try:
+        reader = AnyReader([path], default_typestore=message_store())
+        reader.open()
+    except (AnyReaderError, ReaderError, OSError, ValueError, KeyError) as error:
+        raise InputError("bag", f"{path} cannot be read: {error}", "give the folder of a rosbag2 recording") from error
+    try:
+        yield reader
+    finally:
+        reader.close()

@@ -1,0 +1,356 @@
+"""What all tests share: a ROS domain of their own, skips that may not pass silently, and stand-ins for the model."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from ivlm_core.types import Frame, FrameResult, HumanContact, Mesh, ObjectAffordance, Unanswered, ViewPack
+
+# Before anything imports rclpy: this session and its child processes see each other and nobody else. Ids above 101
+# would reach into the range of ports that the system gives away.
+os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(102))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+# The machine's speed is no property of the code.
+settings.register_profile("ivlm", deadline=None, print_blob=True)
+settings.load_profile("ivlm")
+
+ROS_MODULES = ("'rclpy'", "'ivlm_ros.msg'", "'ivlm_ros.srv'")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """With IVLM_REQUIRE_ROS=1 a test module that skips because ROS is missing is a failure."""
+    outcome: Any = yield
+    _refuse_ros_skip(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """The same for single tests."""
+    outcome: Any = yield
+    _refuse_ros_skip(outcome.get_result())
+
+
+def _refuse_ros_skip(report: Any) -> None:
+    reason = str(report.longrepr)
+    if report.skipped and os.environ.get("IVLM_REQUIRE_ROS") == "1" and any(name in reason for name in ROS_MODULES):
+        report.outcome = "failed"
+        report.longrepr = f"ROS is required here, but: {reason}\nRun 'make setup' and source env.sh."
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """The first true value of `condition()`; fails the test when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds} s in vain")
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture(name="wait_until", scope="session")
+def _wait_until() -> Callable[..., Any]:
+    return wait_until
+
+
+def _mesh(vertices: int, name: str) -> Mesh:
+    """A strip of triangles with the given number of vertices, 1 m high."""
+    along = np.arange(vertices) / vertices
+    points = np.stack([0.1 * (np.arange(vertices) % 2), along, np.zeros(vertices)], axis=1)
+    faces = np.arange(vertices - 2)[:, None] + np.arange(3)
+    return Mesh(points, faces, name)
+
+
+def _views(mesh: Mesh) -> ViewPack:
+    size, count = 8, len(mesh.vertices)
+    return ViewPack(
+        mesh=mesh,
+        view_names=("front",),
+        camera_parameters=np.zeros((1, 5), np.float32),
+        images=np.full((1, size, size, 3), 255, np.uint8),
+        face_index=np.full((1, size, size), -1, np.int32),
+        barycentric=np.full((1, size, size, 3), -1, np.float32),
+        depth=np.full((1, size, size), -1, np.float32),
+        vertex_pixel=np.zeros((1, count, 2), np.float32),
+        vertex_visible=np.zeros((1, count), bool),
+    )
+
+
+class FakePipeline:
+    """Answers at once with known values; `seconds`, `error`, `silent` make it slow, failing or without an answer.
+
+    Human contact is 1 on the vertices 2 and 5 and 0.25 elsewhere, affordance rises from 0 to 1 over the vertices.
+    """
+
+    def __init__(self) -> None:
+        self.profile = SimpleNamespace(name="fake")
+        self.untrained = True
+        self.weights_hash = "0123456789abcdef"
+        self.device = "cpu"
+        self.body = SimpleNamespace(name="anny", mesh=_mesh(40, "body"))
+        self.object_mesh = _mesh(12, "object")
+        self.seconds = 0.0
+        self.error: Exception | None = None
+        self.silent = False
+        self.calls: list[tuple[Frame, list[Any]]] = []
+        self.running = threading.Event()
+
+    def run(self, frame: Frame, queries: Any) -> FrameResult:
+        self.calls.append((frame, list(queries)))
+        self.running.set()
+        time.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
+        probability = np.full(40, 0.25, np.float32)
+        probability[[2, 5]] = 1.0
+        answered = [] if self.silent else list(queries)
+        body_views, object_views = _views(self.body.mesh), _views(self.object_mesh)
+        return FrameResult(
+            human_contacts=tuple(
+                HumanContact(
+                    object_label=query.label,
+                    probability=probability,
+                    body_model="anny",
+                    mesh=self.body.mesh,
+                    views=body_views,
+                    body_parts={"head": 0.25, "left hand": 0.75},
+                    answer="The left hand.",
+                    confidence=0.5,
+                    object_id=query.object_id,
+                    person_id=query.person_id,
+                )
+                for query in answered
+            ),
+            object_affordances=tuple(
+                ObjectAffordance(
+                    object_label=query.label,
+                    probability=np.linspace(0, 1, 12, dtype=np.float32),
+                    mesh=self.object_mesh,
+                    views=object_views,
+                    affordance="grasp",
+                    answer="To grasp.",
+                    confidence=0.25,
+                    object_id=query.object_id,
+                )
+                for query in answered
+            ),
+            unanswered=tuple(
+                Unanswered(query.label, "no contact token", side, query.object_id)
+                for query in (queries if self.silent else ())
+                for side in ("human", "object")
+            ),
+            seconds={"reason": 0.002, "total": 0.003},
+            model="fake",
+            untrained=True,
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+        )
+
+
+@pytest.fixture
+def fake_pipeline() -> FakePipeline:
+    """See `FakePipeline`."""
+    return FakePipeline()
+
+
+@pytest.fixture
+def fake_result(fake_pipeline: FakePipeline) -> FrameResult:
+    """The answer of the fake for a chair and a cup."""
+    from ivlm_core.types import ObjectQuery
+
+    queries = [ObjectQuery("chair", "7"), ObjectQuery("cup", "8", person_id="ada")]
+    result = fake_pipeline.run(Frame(np.zeros((4, 4, 3), np.uint8)), queries)
+    fake_pipeline.calls.clear()
+    return result
+
+
+class RosPeer:
+    """A node of the test's own, spun in a thread: publishes, records what it hears, calls services."""
+
+    def __init__(self, namespace: str = "") -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("test_peer", context=self.context, namespace=namespace)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self._stopped = False
+        self._publishers_found: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._stopped:
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def hear(self, message_type: type, topic: str, qos: Any = 50) -> list[Any]:
+        """A list that fills with the messages of a topic."""
+        heard: list[Any] = []
+        self.node.create_subscription(message_type, topic, heard.append, qos)
+        return heard
+
+    def publisher(self, message_type: type, topic: str, qos: Any = 50, reader: RunningNode | None = None) -> Any:
+        """A publisher that has found a subscription, and that the subscription of `reader` has found.
+
+        Both are needed: a best-effort subscription drops what comes from a publisher it does not know yet.
+        """
+        publisher = self.node.create_publisher(message_type, topic, qos)
+        wait_until(publisher.get_subscription_count)
+        if reader is not None:
+            own = [entry for entry in reader.node.subscriptions if entry.topic_name == publisher.topic_name]
+            before = self._publishers_found.get(publisher.topic_name, 0)
+            wait_until(lambda: own[0].get_publisher_count() > before)
+            self._publishers_found[publisher.topic_name] = before + 1
+        return publisher
+
+    def call(self, service_type: type, name: str, request: Any, seconds: float = 60.0) -> Any:
+        """The response of a service."""
+        client = self.node.create_client(service_type, name)
+        try:
+            assert client.wait_for_service(seconds), f"no service {name}"
+            future = client.call_async(request)
+            wait_until(future.done, seconds)
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def change_state(self, node: str, label: str, seconds: float = 120.0) -> bool:
+        """Ask a life-cycle node for a transition by its name; True when it succeeded."""
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.label = label
+        # Older distributions look at the id alone.
+        request.transition.id = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}[label]
+        return bool(self.call(ChangeState, f"{node}/change_state", request, seconds).success)
+
+    def close(self) -> None:
+        """Stop spinning and leave the network."""
+        self._stopped = True
+        self._thread.join()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+class RunningNode:
+    """A `ContactNode` in this process, around a fake pipeline, spun like the real executable spins it."""
+
+    def __init__(self, pipeline: FakePipeline, namespace: str = "", **parameters: Any) -> None:
+        import rclpy
+        from rclpy.executors import MultiThreadedExecutor
+        from rclpy.parameter import Parameter
+
+        from ivlm_ros.contact_node import ContactNode
+
+        self.pipeline = pipeline
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = ContactNode(
+            load_pipeline=lambda values: pipeline,
+            context=self.context,
+            namespace=namespace,
+            parameter_overrides=[Parameter(name, value=value) for name, value in parameters.items()],
+        )
+        self.executor = MultiThreadedExecutor(num_threads=4, context=self.context)
+        self.executor.add_node(self.node)
+        self._thread = threading.Thread(target=self.executor.spin, daemon=True)
+        self._thread.start()
+        self.counters = self.node.reporter.counters
+
+    def start(self) -> RunningNode:
+        """Configure and activate; the warm-up does not count as a call."""
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+        assert self.node.state == "active", self.node.setup_error
+        self.pipeline.calls.clear()
+        self.pipeline.running.clear()
+        return self
+
+    def close(self) -> None:
+        """Stop as the end of the process does."""
+        assert self.node.stop()
+        self.executor.shutdown(timeout_sec=2.0)
+        self.node.destroy_node()
+        self.context.try_shutdown()
+        self._thread.join()
+
+
+@pytest.fixture
+def run_node(fake_pipeline: FakePipeline) -> Iterator[Callable[..., RunningNode]]:
+    """Makes `RunningNode`s around the fake pipeline; parameters are keywords."""
+    made: list[RunningNode] = []
+
+    def make(**parameters: Any) -> RunningNode:
+        made.append(RunningNode(fake_pipeline, **parameters))
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.close()
+
+
+def _image(seconds: int, size: tuple[int, int] = (64, 48), **fields: Any) -> Any:
+    from array import array
+
+    from sensor_msgs.msg import Image
+
+    width, height = size
+    message = Image(width=width, height=height, step=3 * width, encoding="rgb8")
+    message.data = array("B", bytes(3 * width * height))
+    message.header.frame_id = "camera_optical"
+    message.header.stamp.sec, message.header.stamp.nanosec = seconds, 5
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+def _detections(seconds: int, *labels: str) -> Any:
+    from ivlm_ros.msg import DetectedObject, DetectedObjectArray
+
+    message = DetectedObjectArray()
+    message.header.frame_id = "camera_optical"
+    message.header.stamp.sec, message.header.stamp.nanosec = seconds, 5
+    message.objects = [DetectedObject(id=str(index), label=label, score=0.5) for index, label in enumerate(labels)]
+    return message
+
+
+@pytest.fixture(scope="session")
+def ros_image() -> Callable[..., Any]:
+    """Makes a black rgb8 Image stamped with the given seconds, of `size` (W, H); any field may be given by keyword."""
+    return _image
+
+
+@pytest.fixture(scope="session")
+def ros_detections() -> Callable[..., Any]:
+    """Makes a DetectedObjectArray stamped with the given seconds, one object per label."""
+    return _detections
+
+
+@pytest.fixture
+def peer() -> Iterator[RosPeer]:
+    """A `RosPeer` in the root namespace."""
+    made = RosPeer()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def module_peer() -> Iterator[RosPeer]:
+    """A `RosPeer` that all tests of a module share."""
+    made = RosPeer()
+    yield made
+    made.close()

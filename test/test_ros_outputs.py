@@ -1,0 +1,85 @@
+"""The publishers: markers and overlay are made only while somebody looks, and late viewers see the last markers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("ivlm_ros.msg")
+
+from ivlm_ros.msg import DetectedObjectArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import Marker, MarkerArray
+
+from ivlm_ros.conversions import rgb_from_image
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Replaces the overlay by a plain picture and lists the calls."""
+    import ivlm_core.draw
+
+    calls: list[Any] = []
+
+    def draw(frame: Any, result: Any, threshold: float, queries: Any) -> np.ndarray:
+        calls.append((frame, result, threshold, [query.label for query in queries]))
+        return np.full((10, 20, 3), 7, np.uint8)
+
+    monkeypatch.setattr(ivlm_core.draw, "draw_overlay", draw)
+    return calls
+
+
+@pytest.fixture
+def show(run_node: Any, peer: Any, ros_image: Any, ros_detections: Any, wait_until: Any) -> Any:
+    """Starts a node; calling it shows one frame and waits for the answer."""
+    running = run_node().start()
+    images = peer.publisher(Image, "image", reader=running)
+    detections = peer.publisher(DetectedObjectArray, "detections", reader=running)
+
+    def show_one(seconds: int) -> Any:
+        done = running.counters.total("frames_processed")
+        images.publish(ros_image(seconds))
+        detections.publish(ros_detections(seconds, "chair"))
+        wait_until(lambda: running.counters.total("frames_processed") == done + 1)
+        return running
+
+    show_one.running = running  # type: ignore[attr-defined]
+    return show_one
+
+
+def test_nobody_looks_nothing_is_drawn(show: Any, drawn: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = show.running.node._outputs
+    monkeypatch.setattr(outputs._contact_markers, "build", lambda *_: pytest.fail("markers were built"))
+    show(1)
+    assert drawn == []
+    assert show.running.counters.total("frames_failed") == 0
+
+
+def test_overlay_carries_the_picture_and_the_header(show: Any, drawn: list[Any], peer: Any, wait_until: Any) -> None:
+    heard = peer.hear(Image, "ivlm_contact/overlay", 1)
+    wait_until(lambda: show.running.node._outputs._overlay.get_subscription_count())
+    show(5)
+    wait_until(lambda: heard)
+    assert (heard[0].header.frame_id, heard[0].header.stamp.sec) == ("camera_optical", 5)
+    np.testing.assert_array_equal(rgb_from_image(heard[0]), np.full((10, 20, 3), 7))
+    assert [(call[2], call[3]) for call in drawn] == [(0.5, ["chair"])]
+
+
+def test_markers_are_latched_and_cleared(show: Any, peer: Any, wait_until: Any) -> None:
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    early = peer.hear(MarkerArray, "ivlm_contact/markers", latched)
+    wait_until(lambda: early)
+    assert [marker.action for marker in early[0].markers] == [Marker.DELETEALL]
+    show(6)
+    wait_until(lambda: len(early) == 2)
+    late = peer.hear(MarkerArray, "ivlm_contact/markers", latched)
+    wait_until(lambda: late)
+    assert late[0] == early[1]
+    assert {marker.header.frame_id for marker in late[0].markers} == {"ivlm_body"}
+    show.running.node.trigger_deactivate()
+    wait_until(lambda: len(early) == 3)
+    assert [marker.action for marker in early[2].markers] == [Marker.DELETEALL]
