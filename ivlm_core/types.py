@@ -342,17 +342,18 @@ class FrameResult:
     seconds : stage name → wall time.
     model : name of the profile or checkpoint.
     untrained : True while the weights are seeded random numbers: the contacts then mean nothing.
+    image_contacts : contact on the picture itself, in the mode `image`.
     """
 
     human_contacts: tuple[HumanContact, ...]
     object_affordances: tuple[ObjectAffordance, ...]
     unanswered: tuple[Unanswered, ...] = ()
-    image_contacts: tuple[ImageContact, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
     untrained: bool = False
     stamp_ns: int = 0
     frame_id: str = ""
+    image_contacts: tuple[ImageContact, ...] = ()
 
 
 def _frozen(array: NDArray, dtype: type) -> NDArray:

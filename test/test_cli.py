@@ -102,7 +102,15 @@ def test_every_mode(photo, tmp_path, capsys, mode):
     ]
     assert main(arguments) == 0
     assert capsys.readouterr().out.count("It is <") == {"binary": 2, "scene": 1}.get(mode, 2)
-    assert (tmp_path / "out" / "result.json").exists()
+    summary = json.loads((tmp_path / "out" / "result.json").read_text())
+    with np.load(tmp_path / "out" / "contacts.npz") as contacts:
+        names = set(contacts.files)
+    if mode == "image":
+        assert names == {"image_probability", "image_probability_1"}
+        assert [item["label"] for item in summary["image_contacts"]] == ["chair", "cup"]
+    else:
+        assert ("human_probability" in names) is (mode in ("human", "binary", "scene"))
+        assert ("object_probability" in names) is (mode in ("affordance", "object_contact"))
 
 
 def test_object_is_needed_outside_the_scene(photo, tmp_path, capsys):

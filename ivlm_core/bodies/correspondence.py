@@ -25,7 +25,12 @@ from ivlm_core.types import FloatArray, IntArray
 
 _Array = NDArray[np.float64]
 
-_CARRIERS = {"head": "torso", "torso": "hips", "upper arm": "torso", "forearm": "upper arm", "hand": "forearm"} | {
+_CARRIERS = {
+    "head": "torso",
+    "torso": "hips",
+    "upper arm": "torso",
+    "forearm": "upper arm",
+    "hand": "forearm",
     "thigh": "hips",
     "lower leg": "thigh",
     "foot": "lower leg",

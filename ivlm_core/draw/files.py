@@ -32,7 +32,7 @@ def write_result(out: Path, result: FrameResult, overlay: ByteArray | None, thre
     result.json : what was found, in words and counts; the returned dictionary.
     contacts.npz : float32 `human_probability` (V,), `object_probability` (N,), `object_vertices` (N, 3) metres and
         int32 `object_faces` (F, 3) for the first object; with `_1`, `_2`, … appended for the next. What an object
-        has no answer for is left out.
+        has no answer for is left out. Contact on the picture itself is `image_probability` (H, W), numbered likewise.
     overlay.png : the picture, if one is given.
     human.glb, object.glb : the meshes in heat colours, metres, y up; `human_1.glb` and so on for the next objects.
 
@@ -82,6 +82,8 @@ def _stage(folder: Path, result: FrameResult, overlay: ByteArray | None, thresho
             entry["object"]["file"] = f"object{suffix}.glb"
             files.append(_write_heat(folder / f"object{suffix}.glb", mesh, answer.affordance.probability))
         objects.append(entry)
+    for index, picture in enumerate(result.image_contacts):
+        arrays[f"image_probability{f'_{index}' if index else ''}"] = picture.probability.astype(np.float32)
     with (folder / "contacts.npz").open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
     files.append("contacts.npz")
@@ -100,6 +102,16 @@ def _stage(folder: Path, result: FrameResult, overlay: ByteArray | None, thresho
         "stamp_ns": result.stamp_ns,
         "frame_id": result.frame_id,
         "objects": objects,
+        "image_contacts": [
+            {
+                "label": item.object_label,
+                "object_id": item.object_id,
+                "answer": item.answer,
+                "confidence": _number(item.confidence),
+                "pixels_in_contact": int((item.probability >= threshold).sum()),
+            }
+            for item in result.image_contacts
+        ],
         "unanswered": [
             {"label": item.object_label, "object_id": item.object_id, "side": item.side, "reason": item.reason}
             for item in result.unanswered

@@ -64,7 +64,7 @@ def draw_overlay(
     rows = max(1, -(-len(shown) // columns))
     card_width, card_height = _card_size(tile)
 
-    photo = _photo(frame, found, queries)
+    photo = _photo(frame, result, found, queries)
     top = _EDGE + _HEADER + (_BANNER + _EDGE if result.untrained else 0)
     left = _EDGE + photo.shape[1] + _EDGE
     width = left + columns * (card_width + _EDGE)
@@ -74,7 +74,7 @@ def draw_overlay(
     canvas = np.empty((height, width, 3), dtype=np.uint8)
     _fill(canvas, _PAPER)
 
-    _header(canvas, result, len(found))
+    _header(canvas, result, len(found) + len(result.image_contacts))
     if result.untrained:
         _banner(canvas, _EDGE + _HEADER)
     canvas[top : top + photo.shape[0], _EDGE : _EDGE + photo.shape[1]] = photo
@@ -111,8 +111,8 @@ def _rows(tile: int) -> tuple[int, int]:
     return (2, 4) if tile == _ONE_TILE else (3, 3)
 
 
-def _photo(frame: Frame, found: Sequence[Answer], queries: Sequence[ObjectQuery]) -> ByteArray:
-    """The image scaled into its panel, with each query's outline, box and label in the colour of its card."""
+def _photo(frame: Frame, result: FrameResult, found: Sequence[Answer], queries: Sequence[ObjectQuery]) -> ByteArray:
+    """The image scaled into its panel: contact on its own pixels in red, and each query's outline, box and label."""
     height, width = frame.image.shape[:2]
     scale = min(_PANEL[0] / width, _PANEL[1] / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -123,6 +123,9 @@ def _photo(frame: Frame, found: Sequence[Answer], queries: Sequence[ObjectQuery]
     x0, y0 = (panel.shape[1] - size[0]) // 2, (panel.shape[0] - size[1]) // 2
     photo = panel[y0 : y0 + size[1], x0 : x0 + size[0]]
     photo[:] = resized
+    if result.image_contacts:
+        strongest = np.max([contact.probability for contact in result.image_contacts], axis=0)
+        photo[:] = heat_colors(cv2.resize(strongest, size, interpolation=cv2.INTER_AREA), resized)
     for query, color in zip(queries, _query_colors(found, queries), strict=True):
         if query.mask is not None and query.mask.shape == (height, width):
             mask = cv2.resize(query.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -300,10 +303,18 @@ def _nothing_card(card: ByteArray, result: FrameResult) -> None:
     height, width = card.shape[:2]
     _fill(card, _WHITE)
     cv2.rectangle(card, (0, 0), (width - 1, height - 1), _LINE, 1)
-    title = "The model gave no answer" if result.unanswered else "Nothing was asked"
+    if result.image_contacts:
+        title = "Contact on the picture"
+    else:
+        title = "The model gave no answer" if result.unanswered else "Nothing was asked"
     put_text(card, title, 2 * _PAD, 2 * _PAD, 20, _INK, bold=True)
     y = 2 * _PAD + 40
-    if not result.unanswered:
+    for contact in result.image_contacts[:8]:
+        for line in wrap(f"{contact.object_label}: {contact.answer}", 15, width - 4 * _PAD, 2):
+            put_text(card, line, 2 * _PAD, y, 15, _INK)
+            y += line_height(15)
+        y += 6
+    if not result.unanswered and not result.image_contacts:
         put_text(card, "No object was given with this image.", 2 * _PAD, y, 15, _MUTED)
     for item in result.unanswered[:8]:
         for line in wrap(f"{item.object_label} ({item.side}): {item.reason}", 15, width - 4 * _PAD, 2):
