@@ -91,6 +91,8 @@ class GenerationConfig:
     max_new_tokens: int = 64
     # Guided decoding lets the model choose only among tokens that continue a well-formed answer.
     guided: bool = False
+    # Guesses of the answer that the model verifies many tokens at a time; what is answered does not change.
+    drafts: bool = True
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,20 @@ def test_spelling_in_pieces_is_spelling_as_a_whole():
     assert TOKENIZER.encode(whole) == [token for piece in pieces for token in TOKENIZER.encode(piece)]
 
 
+@given(st.data())
+def test_forced_tokens_are_the_only_way_on(data):
+    guide = AnswerGuide(HUMAN.form, TOKENIZER, TOKENIZER.contact["human"])
+    while guide.allowed():
+        forced = guide.forced()
+        for token in forced:
+            assert guide.allowed() == {token}
+            guide.feed(token)
+        if not (allowed := sorted(guide.allowed())):
+            break
+        assert len(allowed) > 1
+        guide.feed(data.draw(st.sampled_from(allowed)))
+
+
 def test_direct_answer_leaves_no_choice():
     human, _ = contact_questions("chair", PART_NAMES, "direct")
     assert AnswerGuide(human.form, TOKENIZER, 5).allowed() == {5}

@@ -101,6 +101,52 @@ def test_answers_do_not_depend_on_the_batch(guided, labels):
         torch.testing.assert_close(alone.embedding, answer.embedding, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("guided_decoding", [True, False])
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    labels=st.lists(
+        st.sampled_from(["chair", "cup", "a b c d", "椅子", "umbrella"]), min_size=1, max_size=4, unique=True
+    ),
+)
+def test_drafts_change_the_passes_and_nothing_else(guided_decoding, seed, labels):
+    """K = 2…8 questions; the second frame is guessed from the first, which is another picture."""
+    drafting = make(guided_decoding, 40)
+    plain = make(guided_decoding, 40)
+    plain.profile = dataclasses.replace(
+        plain.profile, generation=dataclasses.replace(plain.profile.generation, drafts=False)
+    )
+    if not guided_decoding:
+        # An untrained model would never write a contact token: make it likely, and likely to differ between frames.
+        for reasoner in (drafting, plain):
+            with torch.no_grad():
+                rows = reasoner.llava.lm_head.weight
+                rows[list(TOKENIZER.contact.values())] += rows[400:403] * 2
+    rng = np.random.default_rng(seed)
+    first, second = (rng.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(2))
+    for image in (first, first, second, second):
+        asked = questions(*labels)
+        ours = drafting.answer(drafting.encode_image(image), asked)
+        expected = plain.answer(plain.encode_image(image), asked)
+        assert drafting.passes <= plain.passes
+        for mine, theirs in zip(ours, expected, strict=True):
+            assert (mine.answer, mine.branch) == (theirs.answer, theirs.branch)
+            assert mine.confidence == pytest.approx(theirs.confidence, rel=1e-3)
+            if theirs.embedding is None:
+                assert mine.embedding is None
+            else:
+                torch.testing.assert_close(mine.embedding, theirs.embedding, atol=1e-4, rtol=1e-3)
+
+
+def test_same_answer_as_last_time_costs_one_pass():
+    reasoner = make(guided=True, new_tokens=96)
+    asked = questions("chair", "cup")
+    reasoner.answer(reasoner.encode_image(IMAGE), asked)
+    assert reasoner.passes > 1
+    reasoner.answer(reasoner.encode_image(IMAGE), asked)
+    assert reasoner.passes == 1
+
+
 def test_prefix_is_left_as_it_was(guided):
     prefix = guided.encode_image(IMAGE)
     first = guided.answer(prefix, questions("chair"))

@@ -1,9 +1,10 @@
 """The vision-language model reasons about the image; its contact tokens carry what the localizer is asked for."""
 
+from ivlm_core.reason.decoding import Continuation
 from ivlm_core.reason.image import clip_pixels
 from ivlm_core.reason.lora import attach_lora, merge_lora
 from ivlm_core.reason.prompts import AFFORDANCES, Question, affordance_in, contact_questions, mode_questions
-from ivlm_core.reason.reasoner import Continuation, ImagePrefix, Reasoner, Reasoning
+from ivlm_core.reason.reasoner import ImagePrefix, Reasoner, Reasoning
 from ivlm_core.reason.tokenizer import ContactTokenizer
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ivlm_core.reason.prompts import AnswerForm
@@ -44,6 +45,14 @@ class AnswerGuide:
         """Ids that may come next; empty when the answer is complete."""
         return {path.ahead[0] for path in self._paths}
 
+    def forced(self) -> list[int]:
+        """The tokens that must follow now, one after the other, as far as no choice is left."""
+        paths, tokens = self._paths, []
+        while len({path.ahead[0] for path in paths}) == 1:
+            tokens.append(paths[0].ahead[0])
+            paths = self._stepped(paths, tokens[-1])
+        return tokens
+
     def feed(self, token: int) -> None:
         """Take the chosen token into the answer.
 
@@ -51,14 +60,18 @@ class AnswerGuide:
         ------
         ValueError : `token` was not allowed.
         """
-        paths = []
-        for path in self._paths:
+        if token not in self.allowed():
+            raise ValueError(f"token {token} does not continue the answer")
+        self._paths = self._stepped(self._paths, token)
+
+    def _stepped(self, paths: Sequence[_Path], token: int) -> list[_Path]:
+        """How the answer may go on when `token` is taken."""
+        stepped = []
+        for path in paths:
             if path.ahead[0] == token:
                 rest = _Path(path.ahead[1:], path.piece, path.used)
-                paths += [rest] if rest.ahead else self._after(rest)
-        if not paths and token != self._closing[-1]:
-            raise ValueError(f"token {token} does not continue the answer")
-        self._paths = paths
+                stepped += [rest] if rest.ahead else self._after(rest)
+        return stepped
 
     def _after(self, ended: _Path) -> list[_Path]:
         """How the answer may go on when a piece has ended."""

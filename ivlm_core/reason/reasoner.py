@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ivlm_core.config import Profile
 from ivlm_core.errors import CheckpointError, InputError
+from ivlm_core.reason.decoding import Continuation, Guess, Row, decode
 from ivlm_core.reason.guide import AnswerGuide
 from ivlm_core.reason.image import clip_pixels
 from ivlm_core.reason.prompts import SYSTEM, Question
@@ -21,6 +22,8 @@ from ivlm_core.types import ByteArray
 
 # The end-of-sequence id of every LLaMA vocabulary.
 LLAMA_END = 2
+# Questions whose last answer is kept as the guess for the next frame.
+ANSWERS_REMEMBERED = 64
 
 
 @dataclass(frozen=True)
@@ -51,24 +54,6 @@ class Reasoning:
     branch: str = "human"
 
 
-@dataclass(frozen=True)
-class Continuation:
-    """What the model wrote behind one prompt.
-
-    Attributes
-    ----------
-    ids : the tokens it took, the contact token included, the end token not.
-    state : (D,) the hidden state that predicted the contact token; None when it wrote none.
-    branch : the side whose contact token it was: `human`, `object` or `general`.
-    confidence : see `Reasoning`.
-    """
-
-    ids: list[int]
-    state: Tensor | None
-    branch: str
-    confidence: float
-
-
 class Reasoner(nn.Module):
     """The vision-language model and the projection Γ of its contact tokens.
 
@@ -90,6 +75,9 @@ class Reasoner(nn.Module):
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, profile.sam.prompt_dim), nn.Dropout(0.0)
         )
         self._system: ImagePrefix | None = None
+        self._memory: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        # Passes through the language model that the last answers took.
+        self.passes = 0
 
     @property
     def tokenizer(self) -> ContactTokenizer:
@@ -148,8 +136,8 @@ class Reasoner(nn.Module):
     def answer(self, prefix: ImagePrefix, questions: Sequence[Question]) -> list[Reasoning]:
         """Answer K questions about one image in one batch, greedily, each up to its contact token.
 
-        With guided decoding the answer's form is given and the model chooses within it; words that leave no choice
-        are read in one step, and an answer without choices costs no step beyond reading the question.
+        With guided decoding the answer's form is given and the model chooses within it. With drafts, an answer that is
+        the same as in the last frame costs one pass, whatever its length; what is answered does not depend on them.
 
         Raises
         ------
@@ -157,23 +145,26 @@ class Reasoner(nn.Module):
         """
         guided = self.profile.generation.guided
         tokenizer = self.tokenizer
-        openings = [tokenizer.encode(" " + question.form.opening) if guided else [] for question in questions]
-        prompts = [
-            [*tokenizer.encode_untrusted(f"\n{question.text} ASSISTANT:"), *opening]
-            for question, opening in zip(questions, openings, strict=True)
-        ]
-        guides = [
-            AnswerGuide(question.form, tokenizer, tokenizer.contact[question.side]) if guided else None
-            for question in questions
-        ]
+        prompts, guides, guesses, openings = [], [], [], []
+        for question in questions:
+            opening = tokenizer.encode(" " + question.form.opening)
+            prompt = tokenizer.encode_untrusted(f"\n{question.text} ASSISTANT:")
+            contact = tokenizer.contact[question.side]
+            openings.append(opening if guided else [])
+            prompts.append([*prompt, *openings[-1]])
+            guides.append(AnswerGuide(question.form, tokenizer, contact) if guided else None)
+            guesses.append(self._guess(question, opening, contact))
+        written = self.continue_ids(prefix, prompts, guides, guesses)
+        for question, answer in zip(questions, written, strict=True):
+            self._remember(question, answer)
         return [
             Reasoning(
-                tokenizer.decode([*opening, *written.ids]).strip(),
-                self.projection(written.state[None])[0] if written.state is not None else None,
-                written.confidence,
-                written.branch,
+                tokenizer.decode([*opening, *answer.ids]).strip(),
+                self.projection(answer.state[None])[0] if answer.state is not None else None,
+                answer.confidence,
+                answer.branch,
             )
-            for opening, written in zip(openings, self.continue_ids(prefix, prompts, guides), strict=True)
+            for opening, answer in zip(openings, written, strict=True)
         ]
 
     @torch.inference_mode()
@@ -182,6 +173,7 @@ class Reasoner(nn.Module):
         prefix: ImagePrefix,
         prompts: Sequence[Sequence[int]],
         guides: Sequence[AnswerGuide | None] | None = None,
+        guesses: Sequence[Guess] | None = None,
     ) -> list[Continuation]:
         """Write on greedily behind K prompts of ids, each up to its contact token, the end token, or the budget.
 
@@ -191,37 +183,41 @@ class Reasoner(nn.Module):
         """
         if not prompts:
             return []
-        rows = [
-            _Row(prompt, self.contact_ids, self.end_id, guide)
-            for prompt, guide in zip(prompts, guides or [None] * len(prompts), strict=True)
-        ]
-        room = self.profile.language.max_positions - prefix.length
-        if max(len(row.ahead) for row in rows) + 1 >= room:
+        most = self.profile.language.max_positions
+        if prefix.length + max(len(prompt) for prompt in prompts) >= most:
             raise InputError("object.label", "makes the question too long for the model", "use a shorter label")
+        nothing: list[None] = [None] * len(prompts)
+        limit = self.profile.generation.max_new_tokens
+        rows = [
+            Row(prompt, self.contact_ids, self.end_id, limit, guide, guess)
+            for prompt, guide, guess in zip(prompts, guides or nothing, guesses or nothing, strict=True)
+        ]
         cache = copy.deepcopy(prefix.cache)
         cache.batch_repeat_interleave(len(rows))
-        mask = torch.ones(len(rows), prefix.length, dtype=torch.long, device=self.device)
-        used = [prefix.length] * len(rows)
-        budget = self.profile.generation.max_new_tokens
-        while not all(row.ended for row in rows) and budget > 0 and max(used) < prefix.length + room - 1:
-            chunk = self._chunk([row.ahead for row in rows], used)
-            mask = torch.cat([mask, chunk.mask], dim=1)
-            hidden = self._forward(chunk.ids, mask, chunk.positions, cache)
-            used = [length + len(row.ahead) for length, row in zip(used, rows, strict=True)]
-            log_probabilities = self.llava.lm_head(hidden).float().log_softmax(-1)  # (K, vocabulary)
-            for index, row in enumerate(rows):
-                row.choose(log_probabilities[index], hidden[index])
-            budget -= max(1, max(len(row.ahead) for row in rows))
+
+        def step(ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+            return self.llava.model.language_model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            ).last_hidden_state
+
+        self.passes = decode(step, self.llava.lm_head, rows, prefix.length, most, self.device)
         return [row.result() for row in rows]
 
-    def _chunk(self, sequences: Sequence[Sequence[int]], used: Sequence[int]) -> _Chunk:
-        """Tokens of unequal number per row, padded in front, so that the last column is each row's newest token."""
-        width = max(len(sequence) for sequence in sequences)
-        padding = torch.tensor([[width - len(sequence)] for sequence in sequences])
-        ids = torch.tensor([[self.end_id] * (width - len(sequence)) + list(sequence) for sequence in sequences])
-        offsets = torch.arange(width)[None] - padding
-        positions = torch.tensor(used)[:, None] + offsets.clamp(min=0)
-        return _Chunk(ids.to(self.device), (offsets >= 0).long().to(self.device), positions.to(self.device))
+    def _guess(self, question: Question, opening: Sequence[int], contact: int) -> Guess:
+        """What the answer will probably say: what it said last time, or else how every answer opens and closes."""
+        if not self.profile.generation.drafts:
+            return Guess()
+        closing = (*self.tokenizer.encode(question.form.closing), contact)
+        if question.text in self._memory:
+            self._memory.move_to_end(question.text)
+            return Guess(self._memory[question.text], closing)
+        return Guess(() if self.profile.generation.guided else tuple(opening), closing)
+
+    def _remember(self, question: Question, answer: Continuation) -> None:
+        if answer.state is not None and self.profile.generation.drafts:
+            self._memory[question.text] = tuple(answer.ids)
+            if len(self._memory) > ANSWERS_REMEMBERED:
+                self._memory.popitem(last=False)
 
     def _embed(self, ids: Sequence[int]) -> Tensor:
         """(1, T, D) embeddings of token ids."""
@@ -238,81 +234,6 @@ class Reasoner(nn.Module):
             use_cache=True,
         )
         return ImagePrefix(output.past_key_values, start + embeddings.shape[1])
-
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
-        """(K, D) post-norm hidden states of the last position; the cache grows in place."""
-        output = self.llava.model.language_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
-        return output.last_hidden_state[:, -1]
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """(K, T) ids, their mask (0 where padded) and their positions."""
-
-    ids: Tensor
-    mask: Tensor
-    positions: Tensor
-
-
-class _Row:
-    """One answer while it is decoded; `ahead` holds the tokens the model must read next."""
-
-    def __init__(
-        self, prompt: Sequence[int], contact_ids: Mapping[str, int], end_id: int, guide: AnswerGuide | None
-    ) -> None:
-        self._contact_ids = contact_ids
-        self._end_id = end_id
-        self._guide = guide
-        self._written: list[int] = []
-        self._log_probabilities: list[float] = []
-        self._state: Tensor | None = None
-        self.ahead = list(prompt)
-        self.ended = False
-
-    def choose(self, log_probabilities: Tensor, state: Tensor) -> None:
-        """Take the best next token, and with it all that must follow; at the contact token keep the state and end.
-
-        Parameters
-        ----------
-        log_probabilities : (vocabulary,) of the next token.
-        state : (D,) the hidden state that predicts it.
-        """
-        if self.ended:
-            self.ahead = [self._end_id]
-            return
-        if self._guide is None:
-            token = int(log_probabilities.argmax())
-        else:
-            allowed = sorted(self._guide.allowed())
-            token = allowed[int(log_probabilities[allowed].argmax())]
-            self._guide.feed(token)
-        self._log_probabilities.append(float(log_probabilities[token]))
-        self.ahead = [token]
-        if token in self._contact_ids.values():
-            self._state = state
-            self.ended = True
-        elif token == self._end_id:
-            self.ended = True
-            return
-        elif self._guide is not None:
-            self.ahead += self._forced(self._guide)
-        self._written += self.ahead
-
-    def _forced(self, guide: AnswerGuide) -> list[int]:
-        """The tokens that leave no choice, up to but without the contact token, whose state is still to come."""
-        forced: list[int] = []
-        while len(allowed := guide.allowed()) == 1 and not allowed & set(self._contact_ids.values()):
-            forced += allowed
-            guide.feed(forced[-1])
-        return forced
-
-    def result(self) -> Continuation:
-        mean = sum(self._log_probabilities) / max(1, len(self._log_probabilities))
-        # Where two sides share one token the human side is meant, as in the released model.
-        sides = [side for side, token in self._contact_ids.items() if token in self._written[-1:]]
-        return Continuation(self._written, self._state, sides[0] if sides else "general", math.exp(mean))
 
 
 def _build_llava(profile: Profile, vocabulary: int) -> Any:
