@@ -6,7 +6,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -354,3 +355,45 @@ def module_peer() -> Iterator[RosPeer]:
     made = RosPeer()
     yield made
     made.close()
+
+
+# Reference data that some tests compare with; it lies beside the checkout and is not part of the package.
+REFERENCE = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"
+
+
+def _reference_path(name: str) -> Path:
+    path = REFERENCE / name
+    if not path.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"{path.name} must be there where the whole test-suite runs")
+        pytest.skip(f"the reference data {name} is not beside this checkout; it is not distributed with the package")
+    return path
+
+
+def _load_reference(name: str) -> Mapping[str, np.ndarray]:
+    with np.load(_reference_path(name), allow_pickle=False) as stored:
+        return dict(stored)
+
+
+@pytest.fixture(scope="session")
+def reference_views() -> Mapping[str, np.ndarray]:
+    """PyTorch3D's own cameras and fragments of one test mesh."""
+    return _load_reference("pytorch3d_views.npz")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Mapping[str, np.ndarray]:
+    """Intermediate tensors of the released model at toy size."""
+    return _load_reference("tiny_a/reference.npz")
+
+
+@pytest.fixture(scope="session")
+def reference_components() -> Mapping[str, np.ndarray]:
+    """Weights, inputs and outputs of the released model's other camera encoders."""
+    return _load_reference("tiny_a/extra_components.npz")
+
+
+@pytest.fixture(scope="session")
+def reference_checkpoint() -> Path:
+    """A released checkpoint at toy size, with its reference arrays."""
+    return _reference_path("tiny_a")

@@ -25,6 +25,8 @@ class Chain:
         # What a row reads lies at consecutive positions behind what it has settled.
         for row in range(len(ids)):
             places = positions[row][read[row]]
+            if len(places) == 0:
+                continue
             assert (places.diff() == 1).all()
             assert int(places[0]) == int(mask[row, : -ids.shape[1]].sum())
         return torch.nn.functional.one_hot(ids, VOCABULARY).float()

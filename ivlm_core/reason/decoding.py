@@ -182,6 +182,7 @@ def decode(
             if length + len(row.ahead) > most:
                 row.stop()
         ids, fresh, positions = _chunk([row.ahead for row in rows], used, device)
+        fresh[[index for index, row in enumerate(rows) if row.ended]] = 0
         mask = torch.cat([mask, fresh], dim=1)
         deepest = max(len(row.guessed) for row in rows) + 1
         states = step(ids, mask, positions)[:, -deepest:]  # (K, G + 1, D)

@@ -1,0 +1,128 @@
+"""From messages to a `FrameResult`: conversion, the model, and which of the two went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from sensor_msgs.msg import CompressedImage
+
+from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.types import Frame, FrameResult, ObjectQuery
+from ivlm_ros.conversions import (
+    intrinsics_from_camera_info,
+    queries_from_objects,
+    rgb_from_compressed,
+    rgb_from_image,
+    stamp_ns,
+)
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo, Image
+
+    from ivlm_ros.msg import DetectedObject
+
+
+class Runnable(Protocol):
+    """What the shell needs of a pipeline (see `ivlm_core.Pipeline`)."""
+
+    profile: Any
+    untrained: bool
+
+    def run(self, frame: Frame, queries: Sequence[ObjectQuery]) -> FrameResult:
+        """Answer the queries for one frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class Question:
+    """One frame, ready for the model.
+
+    Attributes
+    ----------
+    refused : one error for each detection or camera_info that cannot be used; the others go on without it.
+    seconds : wall time of the conversion.
+    """
+
+    frame: Frame
+    queries: tuple[ObjectQuery, ...]
+    refused: tuple[IvlmError, ...] = field(default=())
+    seconds: float = 0.0
+
+
+def question_from_messages(
+    image: Image | CompressedImage,
+    objects: Sequence[DetectedObject],
+    labels: Sequence[str],
+    camera_info: CameraInfo | None,
+    max_objects: int,
+) -> Question:
+    """Convert one image and the objects (or, where given, the labels) to ask about.
+
+    Raises
+    ------
+    InputError : the image cannot be used.
+    """
+    start = time.perf_counter()
+    rgb = rgb_from_compressed(image) if isinstance(image, CompressedImage) else rgb_from_image(image)
+    size = rgb.shape[:2]
+    refused: list[IvlmError] = []
+    intrinsics = None
+    if camera_info is not None:
+        try:
+            intrinsics = intrinsics_from_camera_info(camera_info)
+            if intrinsics is not None and (intrinsics.height, intrinsics.width) != size:
+                found, intrinsics = (intrinsics.width, intrinsics.height), None
+                raise InputError(
+                    "camera_info.width",
+                    f"it is for {found} px, the image is {(size[1], size[0])} px",
+                    "remap camera_info",
+                )
+        except IvlmError as error:
+            refused.append(error)
+    if labels:
+        queries = [ObjectQuery(label) for label in labels[:max_objects]]
+    else:
+        queries, errors = queries_from_objects(objects, (size[0], size[1]), max_objects)
+        refused += errors
+    frame = Frame(rgb, intrinsics, stamp_ns=stamp_ns(image.header), frame_id=image.header.frame_id)
+    return Question(frame, tuple(queries), tuple(refused), time.perf_counter() - start)
+
+
+def ask(pipeline: Runnable, question: Question) -> FrameResult:
+    """The pipeline's result; without queries an empty one, and the model does not run.
+
+    Raises
+    ------
+    IvlmError and whatever else the model raises.
+    """
+    if question.queries:
+        return pipeline.run(question.frame, question.queries)
+    return FrameResult(
+        (),
+        (),
+        model=pipeline.profile.name,
+        untrained=pipeline.untrained,
+        stamp_ns=question.frame.stamp_ns,
+        frame_id=question.frame.frame_id,
+    )
+
+
+def reason_of_nothing(question: Question, result: FrameResult, threshold: float) -> tuple[str, str]:
+    """Why a result shows no contact: a key and a sentence; both empty where it shows some."""
+    if not question.queries:
+        if question.refused:
+            return "all_refused", f"no detection could be used: {question.refused[0]}"
+        return "no_objects", "the detector found no object in this image"
+    if not result.human_contacts and not result.object_affordances:
+        why = result.unanswered[0].reason if result.unanswered else "the model gave no reason"
+        return "unanswered", f"the model gave no contact for {question.queries[0].label!r}: {why}"
+    found = [contact.probability for contact in result.human_contacts]
+    found += [affordance.probability for affordance in result.object_affordances]
+    # As in the messages, the comparison runs in the values' own precision.
+    if all(float(values.max(initial=0.0)) < np.float32(threshold) for values in found):
+        return "below_threshold", f"no vertex reaches the contact_threshold of {threshold}"
+    return "", ""

@@ -1,0 +1,401 @@
+"""The life-cycle node `ivlm_contact`: image and detections in, contact and affordance out.
+
+`configure` loads the model, `activate` subscribes, `deactivate` unsubscribes, `cleanup` frees the memory. Subscriptions
+hand their newest frame to one worker thread, which runs the model and publishes.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import SetBool
+
+from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.types import Frame, ObjectQuery
+from ivlm_ros.answering import ask, question_from_messages, reason_of_nothing
+from ivlm_ros.inputs import Inputs, Job
+from ivlm_ros.messages import human_contact_array, object_affordance_array
+from ivlm_ros.outputs import Outputs
+from ivlm_ros.parameters import NodeParameters, ParameterStore
+from ivlm_ros.reporting import Reporter
+from ivlm_ros.srv import EstimateContact
+from ivlm_ros.transport import use_large_image_profile
+from ivlm_ros.worker import Worker, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NODE_NAME = "ivlm_contact"
+# How long `deactivate` lets the frame that is being worked on come to its end.
+FINISH_SECONDS = 30.0
+# How long a stopped process does; together with the rest it must end within 2 s.
+STOP_SECONDS = 0.5
+
+Transition = Callable[["ContactNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _load_pipeline(parameters: NodeParameters) -> Any:
+    from ivlm_core import Pipeline
+
+    return Pipeline.load(
+        parameters.model,
+        device=parameters.device,
+        dtype=parameters.dtype,
+        reasoning=parameters.reasoning,
+        cache_dir=Path(parameters.cache_dir) if parameters.cache_dir else None,
+        body=parameters.body_model,
+        body_path=Path(parameters.body_model_path) if parameters.body_model_path else None,
+    )
+
+
+def _transition(method: Transition) -> Transition:
+    """Reports what a transition raises: rclpy itself would swallow it without a word."""
+
+    @functools.wraps(method)
+    def wrapped(self: ContactNode, state: LifecycleState) -> TransitionCallbackReturn:
+        with self.working():
+            try:
+                return method(self, state)
+            except Exception as error:
+                name = method.__name__.removeprefix("on_")
+                self.setup_error = str(error) if isinstance(error, IvlmError) else f"{type(error).__name__}: {error}"
+                self.reporter.counters.error("internal_error", name, self.setup_error)
+                self.get_logger().error(f"{name} failed: {self.setup_error}")
+                if name == "configure":
+                    self._free()
+                    return TransitionCallbackReturn.FAILURE
+                return TransitionCallbackReturn.ERROR
+
+    return wrapped
+
+
+class ContactNode(LifecycleNode):
+    """See the module's text; parameters are in `ivlm_ros.parameters.TABLE`.
+
+    Parameters
+    ----------
+    load_pipeline : makes the pipeline from the parameters; `Pipeline.load` when left out.
+    options : passed on to rclpy's node (`namespace`, `parameter_overrides`, `context`, …).
+
+    Raises
+    ------
+    ConfigError : a parameter given at start is wrong.
+    """
+
+    def __init__(self, load_pipeline: Callable[[NodeParameters], Any] = _load_pipeline, **options: Any) -> None:
+        super().__init__(NODE_NAME, **options)
+        self.reporter = Reporter(self)
+        self.state = "unconfigured"
+        self.setup_error = ""
+        self.enabled = True
+        self._load_pipeline = load_pipeline
+        self._pipeline: Any = None
+        self._outputs: Outputs | None = None
+        self._inputs: Inputs | None = None
+        self._worker: Worker[Job] | None = None
+        self._working = 0
+        self._working_lock = threading.Lock()
+        self.parameters = ParameterStore(self, configured=lambda: self._pipeline is not None)
+        self._input_groups = (MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup())
+        service_group, report_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        self.create_service(
+            EstimateContact, "~/estimate_contact", self._on_estimate_contact, callback_group=service_group
+        )
+        self.create_service(SetBool, "~/enable", self._on_enable, callback_group=report_group)
+        # A steady clock: with use_sim_time a paused simulation would otherwise silence the reports.
+        self._timer = self.create_timer(
+            1.0, self._report, callback_group=report_group, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self.get_logger().info(
+            f"waiting to be configured: ros2 lifecycle set {self.get_fully_qualified_name()} configure"
+        )
+
+    @_transition
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, run it once, create the publishers."""
+        self.setup_error = ""
+        self.reporter.counters.reset()
+        values = self.parameters.values
+        start = time.monotonic()
+        pipeline = self._load_pipeline(values)
+        # The first run pays for lazy initialisation everywhere; the first real frame should not.
+        pipeline.run(Frame(np.full((480, 640, 3), 127, np.uint8)), [ObjectQuery("chair")])
+        self._outputs = Outputs(self, values.body_frame, values.marker_triangles)
+        self._pipeline = pipeline
+        self.get_logger().info(f"model '{values.model}' ready in {time.monotonic() - start:.1f} s")
+        if pipeline.untrained:
+            self.get_logger().warning("the weights are untrained: the contacts mean nothing")
+        return self._entered("inactive", super().on_configure(state))
+
+    @_transition
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Enable the publishers, start the worker, subscribe."""
+        result = super().on_activate(state)
+        assert self._outputs is not None
+        self._outputs.clear_markers()
+        self._worker = Worker(self._process, self.reporter.dropped, lambda: self.parameters.values.max_rate)
+        self._inputs = Inputs(
+            self,
+            self._input_groups,
+            self.parameters,
+            self.reporter,
+            self._worker.put,
+            lambda: self.enabled,
+        )
+        return self._entered("active", result)
+
+    @_transition
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, finish the frame that is being worked on, disable the publishers."""
+        self._stop_working(FINISH_SECONDS)
+        if self._outputs is not None:
+            self._outputs.clear_markers()
+        return self._entered("inactive", super().on_deactivate(state))
+
+    @_transition
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Destroy the publishers and free the model's memory."""
+        self._free()
+        return self._entered("unconfigured", super().on_cleanup(state))
+
+    @_transition
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything, from whatever state."""
+        self._stop_working(FINISH_SECONDS)
+        self._free()
+        return self._entered("finalized", super().on_shutdown(state))
+
+    @_transition
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything, and be ready to be configured again."""
+        self._stop_working(FINISH_SECONDS)
+        self._free()
+        return self._entered("unconfigured", super().on_error(state))
+
+    def stop(self) -> bool:
+        """Stop for the end of the process. False while the model, or a transition, is still working."""
+        stopped = self._stop_working(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._working and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return stopped and not self._working
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Marks the time in which the process must not tear anything down."""
+        with self._working_lock:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._working_lock:
+                self._working -= 1
+
+    def _entered(self, name: str, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
+        if result == TransitionCallbackReturn.SUCCESS:
+            self.state = name
+        return result
+
+    def _stop_working(self, timeout: float) -> bool:
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+        worker, self._worker = self._worker, None
+        if worker is None or worker.stop(timeout):
+            return True
+        self.get_logger().warning(f"the model is still busy after {timeout:.1f} s: its last frame is given up")
+        return False
+
+    def _free(self) -> None:
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
+        self._pipeline = None
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _process(self, job: Job) -> None:
+        """One frame from messages to messages; runs in the worker's thread and never raises."""
+        pipeline, outputs, values = self._pipeline, self._outputs, self.parameters.values
+        taken, processor = time.monotonic(), time.thread_time()
+        try:
+            question = question_from_messages(job.image, job.objects, job.labels, job.camera_info, values.max_objects)
+            for error in question.refused:
+                self.reporter.bad_input(error)
+        except IvlmError as error:
+            self.reporter.bad_input(error)
+            self.reporter.dropped("bad_input")
+            return
+        except Exception as error:
+            self.reporter.failed(error)
+            return
+        shell = time.thread_time() - processor
+        try:
+            asked = time.perf_counter()
+            result = ask(pipeline, question)
+            model_seconds = time.perf_counter() - asked
+            processor, published = time.thread_time(), time.perf_counter()
+            outputs.publish(question, result, job.image.header, values.contact_threshold)  # type: ignore[union-attr]
+        except Exception as error:
+            if rclpy_ok(self):  # else the process is ending, and nothing can be published any more
+                self.reporter.failed(error)
+            return
+        done = time.monotonic()
+        counters = self.reporter.counters
+        counters.add("frames_processed")
+        reason, sentence = reason_of_nothing(question, result, values.contact_threshold)
+        if reason:
+            self.reporter.no_contact(reason, sentence)
+        for stage, seconds in result.seconds.items():
+            if stage != "total":
+                counters.latency(stage, seconds)
+        counters.latency("waited", taken - job.received)
+        counters.latency("convert", question.seconds)
+        counters.latency("model", model_seconds)
+        counters.latency("publish", time.perf_counter() - published)
+        counters.latency("shell_cpu", shell + time.thread_time() - processor)
+        counters.latency("total", done - job.received)
+
+    def _on_estimate_contact(
+        self, request: EstimateContact.Request, response: EstimateContact.Response
+    ) -> EstimateContact.Response:
+        with self.working():
+            try:
+                return self._estimate(request, response)
+            except InputError as error:
+                self.reporter.bad_input(error)
+                response.message = str(error)
+            except CancelledError:
+                response.message = "the node was stopped before the answer was ready"
+            except Exception as error:
+                self.reporter.failed(error)
+                response.message = str(error) if isinstance(error, IvlmError) else f"{type(error).__name__}: {error}"
+        response.success = False
+        return response
+
+    def _estimate(
+        self, request: EstimateContact.Request, response: EstimateContact.Response
+    ) -> EstimateContact.Response:
+        pipeline, worker, values = self._pipeline, self._worker, self.parameters.values
+        if worker is None:
+            raise InputError("state", f"is {self.state}", "activate the node first")
+        if not request.objects:
+            raise InputError("objects", "is empty", "name at least one object")
+        info = request.camera_info
+        question = question_from_messages(
+            request.image, request.objects, (), info if info.width or info.height else None, values.max_objects
+        )
+        for error in question.refused:
+            self.reporter.bad_input(error)
+        if not question.queries:
+            raise question.refused[0]
+        result = wait_for(
+            worker.call(lambda: ask(pipeline, question)), lambda: worker is self._worker and rclpy_ok(self)
+        )
+        self.reporter.counters.add("requests_answered")
+        header = request.image.header
+        response.human_contacts = human_contact_array(result, header, values.contact_threshold)
+        response.object_affordances = object_affordance_array(result, header, values.contact_threshold)
+        response.success = not question.refused
+        response.message = "; ".join(str(error) for error in question.refused) or (
+            f"{len(result.human_contacts)} human contacts, {len(result.object_affordances)} object affordances"
+            + ("; untrained weights: they mean nothing" if result.untrained else "")
+        )
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self.enabled = request.data
+        response.success = True
+        response.message = "images are processed" if self.enabled else "images are dropped; ~/estimate_contact answers"
+        return response
+
+    def _report(self) -> None:
+        try:
+            starved = self._inputs.starved() if self._inputs is not None else ""
+            self.reporter.publish(
+                self.state, self.enabled, starved, self.setup_error, self._pipeline, self.parameters.values
+            )
+        except Exception as error:
+            if rclpy_ok(self):
+                self.reporter.failed(error)
+
+
+def rclpy_ok(node: LifecycleNode) -> bool:
+    """True until the node's context was shut down."""
+    return bool(node.context.ok())
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; returns the exit code (0, or 2 for a wrong parameter)."""
+    use_large_image_profile()
+    node: ContactNode | None = None
+    executor: MultiThreadedExecutor | None = None
+    try:
+        rclpy.init(args=args)
+        node = ContactNode()
+        executor = MultiThreadedExecutor(num_threads=4)
+        executor.add_node(node)
+        executor.spin()
+    except IvlmError as error:
+        print(f"{NODE_NAME}: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        # The signal handler may close the context between two calls of the executor, which then raises a plain error.
+        if rclpy.ok():
+            raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleaning up
+        _leave(node, executor)
+    return 0
+
+
+def run() -> NoReturn:
+    """The executable: `main`, and then out at once.
+
+    An ordinary end would wait for a model in mid-inference, and would take two seconds more to unload its libraries.
+    Nothing is lost by not waiting: files are written whole or not at all.
+    """
+    code = 1
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _leave(node: ContactNode | None, executor: MultiThreadedExecutor | None) -> None:
+    if node is not None and not node.stop():
+        return  # what is still at work must keep what it works with
+    if executor is not None:
+        executor.shutdown(timeout_sec=1.0)
+    if node is not None:
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    run()

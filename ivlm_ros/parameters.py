@@ -1,0 +1,300 @@
+"""Every parameter of the node in one table: default, meaning, range, and when it may change."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.parameter import Parameter
+
+from ivlm_core.errors import ConfigError, IvlmError, shown
+from ivlm_core.types import check_label
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+
+class Changes(Enum):
+    """When a parameter may change."""
+
+    ANY_TIME = "at any time; the next frame uses it"
+    UNCONFIGURED = "while the node is unconfigured; read on configure"
+    NEVER = "at start only"
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """The checked values of all parameters; `TABLE` says what each one means."""
+
+    model: str = "tiny"
+    device: str = "auto"
+    dtype: str = "auto"
+    reasoning: str = "parts"
+    body_model: str = "anny"
+    body_model_path: str = ""
+    cache_dir: str = ""
+    image_transport: str = "raw"
+    image_reliability: str = "best_effort"
+    detections_reliability: str = "best_effort"
+    detections_type: str = "ivlm_ros"
+    use_depth: bool = False
+    use_bodies: bool = False
+    sync_queue: int = 10
+    sync_slop: float = 0.0
+    labels: tuple[str, ...] = field(default=())
+    contact_threshold: float = 0.5
+    max_rate: float = 0.0
+    max_objects: int = 8
+    silence_timeout: float = 5.0
+    marker_triangles: int = 2000
+    body_frame: str = "ivlm_body"
+
+
+Check = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table.
+
+    Attributes
+    ----------
+    description : meaning, unit and allowed values, for `ros2 param describe` and the documentation.
+    changes : when it may change.
+    bounds : lowest and highest value of a number, both included.
+    choices : the allowed texts.
+    check : a further test, which raises ConfigError.
+    """
+
+    description: str
+    changes: Changes
+    bounds: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    check: Check | None = None
+
+
+def _device(name: str, value: Any) -> None:
+    kind, _, index = value.partition(":")
+    if value not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal()):
+        raise ConfigError(name, f"is {shown(value)}", "choose auto, cpu, cuda or cuda:N")
+
+
+def _not_empty(name: str, value: Any) -> None:
+    if not value.strip():
+        raise ConfigError(name, "is empty", "give a name")
+
+
+def _labels(name: str, value: Any) -> None:
+    for label in value:
+        check_label(label, name)
+
+
+def _detections_type(name: str, value: Any) -> None:
+    if value == "vision_msgs":
+        raise ConfigError(
+            name,
+            "vision_msgs is not supported yet",
+            "use ivlm_ros and convert the detections to ivlm_ros/DetectedObjectArray",
+        )
+    if value != "ivlm_ros":
+        raise ConfigError(name, f"is {shown(value)}", "choose ivlm_ros")
+
+
+def _not_yet(what: str) -> Check:
+    def check(name: str, value: Any) -> None:
+        if value:
+            raise ConfigError(name, f"{what} are not supported yet", "leave it false")
+
+    return check
+
+
+TABLE: dict[str, Entry] = {
+    "model": Entry("Model: 'tiny' or a checkpoint directory.", Changes.UNCONFIGURED, check=_not_empty),
+    "device": Entry(
+        "Where the model runs: auto (CUDA when there is one), cpu, cuda or cuda:N.", Changes.UNCONFIGURED, check=_device
+    ),
+    "dtype": Entry(
+        "Precision of the model: auto (bfloat16 on CUDA, float32 on a CPU), float32 or bfloat16.",
+        Changes.UNCONFIGURED,
+        choices=("auto", "float32", "bfloat16"),
+    ),
+    "reasoning": Entry(
+        "What the model is asked: parts (it names body parts and affordance first) or direct (region only; faster).",
+        Changes.UNCONFIGURED,
+        choices=("parts", "direct"),
+    ),
+    "body_model": Entry(
+        "Body model that human contact is predicted on: anny (shipped), smpl, smplh or smplx.",
+        Changes.UNCONFIGURED,
+        choices=("anny", "smpl", "smplh", "smplx"),
+    ),
+    "body_model_path": Entry("File of a body model that is not shipped; empty for anny.", Changes.UNCONFIGURED),
+    "cache_dir": Entry(
+        "Folder for renders and view embeddings; empty: $IVLM_CACHE_DIR or ~/.cache/ivlm_ros.", Changes.NEVER
+    ),
+    "image_transport": Entry(
+        "Type of the image topic: raw (sensor_msgs/Image) or compressed (sensor_msgs/CompressedImage, JPEG or PNG).",
+        Changes.UNCONFIGURED,
+        choices=("raw", "compressed"),
+    ),
+    "image_reliability": Entry(
+        "Reliability that the image subscription asks for: best_effort (matches every camera) or reliable (matches "
+        "reliable publishers only; lost packets are sent again).",
+        Changes.UNCONFIGURED,
+        choices=("best_effort", "reliable"),
+    ),
+    "detections_reliability": Entry(
+        "Reliability that the detections subscription asks for: best_effort (matches every detector) or reliable.",
+        Changes.UNCONFIGURED,
+        choices=("best_effort", "reliable"),
+    ),
+    "detections_type": Entry(
+        "Type of the detections topic: ivlm_ros (ivlm_ros/DetectedObjectArray).", Changes.NEVER, check=_detections_type
+    ),
+    "use_depth": Entry(
+        "Use depth images. Not supported yet: must be false.", Changes.NEVER, check=_not_yet("depth images")
+    ),
+    "use_bodies": Entry(
+        "Use posed bodies of an estimator. Not supported yet: must be false.",
+        Changes.NEVER,
+        check=_not_yet("posed bodies"),
+    ),
+    "sync_queue": Entry(
+        "How many images (and detections) wait for their counterpart; the oldest is dropped when one more arrives.",
+        Changes.UNCONFIGURED,
+        bounds=(1, 100),
+    ),
+    "sync_slop": Entry(
+        "Largest difference between the stamps of an image and its detections, seconds; 0: equal stamps only.",
+        Changes.UNCONFIGURED,
+        bounds=(0.0, 1.0),
+    ),
+    "labels": Entry(
+        "Objects asked about in every image while nobody publishes detections; empty texts are left out.",
+        Changes.ANY_TIME,
+        check=_labels,
+    ),
+    "contact_threshold": Entry(
+        "Vertices with at least this contact probability or affordance are published, 0 to 1.",
+        Changes.ANY_TIME,
+        bounds=(0.0, 1.0),
+    ),
+    "max_rate": Entry("Most frames per second to process, hertz; 0: no limit.", Changes.ANY_TIME, bounds=(0.0, 1000.0)),
+    "max_objects": Entry(
+        "Most objects asked about in one frame; those with the highest scores are kept.",
+        Changes.ANY_TIME,
+        bounds=(1, 32),
+    ),
+    "silence_timeout": Entry(
+        "After how many seconds without input the node says what is missing.", Changes.ANY_TIME, bounds=(0.5, 3600.0)
+    ),
+    "marker_triangles": Entry(
+        "Most triangles of one marker; larger meshes are simplified.", Changes.UNCONFIGURED, bounds=(100, 50_000)
+    ),
+    "body_frame": Entry(
+        "Frame of the markers (x forward, y left, z up); not connected to the camera's frame.",
+        Changes.UNCONFIGURED,
+        check=_not_empty,
+    ),
+}
+
+_DEFAULTS = NodeParameters()
+
+
+def check_value(name: str, value: Any) -> Any:
+    """The value as `NodeParameters` holds it.
+
+    Raises
+    ------
+    ConfigError : unknown name, wrong type, out of range, or not among the choices; says what is allowed.
+    """
+    if name not in TABLE:
+        raise ConfigError(name, "is not a parameter of this node", f"known are: {', '.join(TABLE)}")
+    entry, default = TABLE[name], getattr(_DEFAULTS, name)
+    if isinstance(default, tuple):
+        # An empty list has no type in a parameter file, so that [''] stands for it.
+        value = tuple(text for text in value if text != "") if isinstance(value, Sequence) else value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number with a decimal point", str: "text"}
+        raise ConfigError(name, f"is {shown(value)}", f"give {wanted.get(type(default), 'a list of texts')}")
+    if entry.choices and value not in entry.choices:
+        raise ConfigError(name, f"is {shown(value)}", f"choose {' or '.join(entry.choices)}")
+    if entry.bounds is not None and not (math.isfinite(value) and entry.bounds[0] <= value <= entry.bounds[1]):
+        raise ConfigError(name, f"is {value}", f"give a value from {entry.bounds[0]} to {entry.bounds[1]}")
+    if entry.check is not None:
+        entry.check(name, value)
+    return value
+
+
+class ParameterStore:
+    """Declares the parameters on a node and holds their checked values.
+
+    Parameters
+    ----------
+    node : the node to declare them on.
+    configured : tells whether the node is past `configure`, when only the ANY_TIME parameters may change.
+
+    Raises
+    ------
+    ConfigError : a value given at start is wrong.
+    """
+
+    def __init__(self, node: Node, configured: Callable[[], bool]) -> None:
+        self._configured = configured
+        changes: dict[str, Any] = {}
+        for name, entry in TABLE.items():
+            default = getattr(_DEFAULTS, name)
+            try:
+                declared = node.declare_parameter(
+                    name, [""] if default == () else default, _descriptor(name, entry), ignore_override=False
+                )
+                changes[name] = check_value(name, declared.value)
+            except IvlmError:
+                raise
+            # rclpy reports a wrong type or range of a start value with exceptions that differ between distributions.
+            except Exception as error:
+                raise ConfigError(name, str(error), entry.description) from error
+        self.values = dataclasses.replace(_DEFAULTS, **changes)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        changes: dict[str, Any] = {}
+        try:
+            for parameter in parameters:
+                if parameter.name not in TABLE:  # use_sim_time, QoS overrides and the like are rclpy's own
+                    continue
+                entry = TABLE[parameter.name]
+                if entry.changes is Changes.NEVER:
+                    raise ConfigError(parameter.name, "is read-only", "set it when the node starts")
+                if entry.changes is Changes.UNCONFIGURED and self._configured():
+                    raise ConfigError(
+                        parameter.name, "is read on configure", "clean the node up, set it, and configure again"
+                    )
+                changes[parameter.name] = check_value(parameter.name, parameter.value)
+        except IvlmError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.values = dataclasses.replace(self.values, **changes)
+        return SetParametersResult(successful=True)
+
+
+def _descriptor(name: str, entry: Entry) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        name=name,
+        description=f"{entry.description} Changes: {entry.changes.value}.",
+        additional_constraints=f"one of: {', '.join(entry.choices)}" if entry.choices else "",
+        read_only=entry.changes is Changes.NEVER,
+    )
+    if entry.bounds is not None:
+        low, high = entry.bounds
+        if isinstance(getattr(_DEFAULTS, name), int):
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    return descriptor

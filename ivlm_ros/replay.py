@@ -1,0 +1,359 @@
+"""Plays a bag into the running node over DDS, records what comes back, and measures it.
+
+Latency is the time from publishing an image to receiving its contact message, both in this process, so that it holds
+the transport both ways and the node's own waiting.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivlm_core import ConfigError, InputError
+from ivlm_core.datasets import BagRecorder, BagTopic, open_bag
+
+# Type → the node's input topic.
+INPUTS = {
+    "sensor_msgs/msg/Image": "image",
+    "sensor_msgs/msg/CameraInfo": "camera_info",
+    "ivlm_ros/msg/DetectedObjectArray": "detections",
+}
+CONTACTS = "human_contacts"
+# The node's own outputs, relative to its name, and their types.
+OUTPUTS = {
+    CONTACTS: "ivlm_ros/msg/HumanContactArray",
+    "object_affordances": "ivlm_ros/msg/ObjectAffordanceArray",
+    "markers": "visualization_msgs/msg/MarkerArray",
+    "overlay": "sensor_msgs/msg/Image",
+}
+DIAGNOSTICS = BagTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
+
+FrameKey = tuple[str, int]  # the camera's frame and the stamp in nanoseconds
+
+
+@dataclass(frozen=True)
+class ReplayFrame:
+    """Everything a bag holds for one image: input name → serialised message, in the order of the bag."""
+
+    key: FrameKey
+    messages: Sequence[tuple[str, bytes]]
+
+
+@dataclass
+class ReplayReport:
+    """What went in and what came out.
+
+    Attributes
+    ----------
+    published : (frame, stamp) of every image played → time of publishing; seconds of a monotonic clock.
+    received : (frame, stamp) of every contact message → time of its arrival.
+    messages : output name → messages recorded.
+    """
+
+    published: dict[FrameKey, float] = field(default_factory=dict)
+    received: dict[FrameKey, float] = field(default_factory=dict)
+    messages: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def answered(self) -> list[FrameKey]:
+        """The images that got a contact message, in the order of playing."""
+        return [key for key in self.published if key in self.received]
+
+    def summary(self) -> dict[str, Any]:
+        """`frames_in`, `frames_out`, `dropped`, and `latency_ms` with `p50` and `p95` (None where nothing came)."""
+        answered = self.answered
+        latency = [1000 * (self.received[key] - self.published[key]) for key in answered]
+        p50, p95 = (float(value) for value in np.percentile(latency, [50, 95])) if latency else (None, None)
+        return {
+            "frames_in": len(self.published),
+            "frames_out": len(answered),
+            "dropped": len(self.published) - len(answered),
+            "latency_ms": {"p50": p50, "p95": p95},
+            "messages": dict(self.messages),
+        }
+
+    def of_recording(self, frame_id: str) -> ReplayReport:
+        """The part that belongs to one camera frame (message counts are not divided)."""
+        return ReplayReport(
+            {key: at for key, at in self.published.items() if key[0] == frame_id},
+            {key: at for key, at in self.received.items() if key[0] == frame_id},
+        )
+
+    def table(self) -> str:
+        """A short table for the terminal, one line per recording and one for all."""
+        recordings = list(dict.fromkeys(frame_id for frame_id, _ in self.published))
+        width = max([len(name) for name in recordings] + [len("recording")])
+        lines = [f"{'recording':{width}}  frames in  out  dropped  latency p50      p95"]
+        rows = [(name, self.of_recording(name)) for name in recordings]
+        for name, part in [*rows, ("all", self)] if len(rows) > 1 else rows:
+            facts = part.summary()
+            p50, p95 = (f"{value:.0f} ms" if value is not None else "–" for value in facts["latency_ms"].values())
+            lines.append(
+                f"{name:{width}}  {facts['frames_in']:9}  {facts['frames_out']:3}  {facts['dropped']:7}"
+                f"  {p50:>11}  {p95:>7}"
+            )
+        return "\n".join(lines)
+
+
+def read_frames(bag: Path) -> list[ReplayFrame]:
+    """The images of a bag with the camera infos and detections of equal stamp and frame, in the order of the images.
+
+    Topics are found by their types; of several topics of one type the one whose name comes first is taken.
+
+    Raises
+    ------
+    InputError : the bag cannot be read, or has no image topic or no detections.
+    """
+    with open_bag(bag) as reader:
+        chosen = {}
+        for connection in sorted(reader.connections, key=lambda item: item.topic, reverse=True):
+            if connection.msgtype in INPUTS:
+                chosen[INPUTS[connection.msgtype]] = connection
+        for needed in ("image", "detections"):
+            if needed not in chosen:
+                wanted = next(kind for kind, name in INPUTS.items() if name == needed)
+                raise InputError("bag", f"{bag} has no topic of type {wanted}", "record one, or give another bag")
+        names = {connection.id: name for name, connection in chosen.items()}
+        frames: dict[FrameKey, list[tuple[str, bytes]]] = {}
+        images: list[FrameKey] = []
+        for connection, _, raw in reader.messages(connections=list(chosen.values())):
+            message: Any = reader.deserialize(raw, connection.msgtype)
+            header = message.header
+            key = (header.frame_id, header.stamp.sec * 10**9 + header.stamp.nanosec)
+            frames.setdefault(key, []).append((names[connection.id], bytes(raw)))
+            if names[connection.id] == "image":
+                images.append(key)
+    return [ReplayFrame(key, frames[key]) for key in dict.fromkeys(images)]
+
+
+class Replayer:
+    """A ROS node that feeds another one from a bag and records its answers.
+
+    Use it as a context manager, after `rclpy.init`; before that, `ivlm_ros.transport.use_large_image_profile()` must
+    have been called, or most images are lost on their way.
+
+    Parameters
+    ----------
+    recorder : an open recorder for everything the node publishes, or None.
+    node : name of the node that is fed; its outputs are below that name.
+    namespace : where node and input topics are, empty for the root.
+    topics : input name (`image`, `camera_info`, `detections`) → topic, where remapped.
+    """
+
+    def __init__(
+        self,
+        recorder: BagRecorder | None,
+        node: str = "ivlm_contact",
+        namespace: str = "",
+        topics: Mapping[str, str] | None = None,
+    ) -> None:
+        import rclpy
+
+        for name in topics or {}:
+            if name not in INPUTS.values():
+                raise ConfigError("topics", f"{name!r} is no input", f"allowed: {', '.join(INPUTS.values())}")
+        self.report = ReplayReport()
+        self._recorder = recorder
+        self._lock = threading.Condition()
+        self._last_arrival = time.monotonic()
+        self._measuring = True
+        # The recording's clock continues the bag's, so that outputs lie beside the inputs they answer.
+        self._clock_offset: int | None = None
+        self._node = rclpy.create_node(f"ivlm_replay_{os.getpid()}", namespace=namespace)
+        self._context = self._node.context
+        self._publishers = self._make_publishers(dict(topics or {}))
+        self._outputs = [BagTopic(self._resolve(f"{node}/{name}"), kind) for name, kind in OUTPUTS.items()]
+        self._contacts = self._resolve(f"{node}/{CONTACTS}")
+        self._subscribe([*self._outputs, DIAGNOSTICS])
+        self._executor: Any = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Replayer:
+        from rclpy.executors import SingleThreadedExecutor
+
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name="replay", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        executor, self._executor = self._executor, None
+        executor.shutdown()
+        assert self._thread is not None
+        self._thread.join(timeout=10)
+        self._node.destroy_node()
+
+    def wait_for_node(self, timeout: float = 20.0) -> None:
+        """Wait until the node listens to images and detections and announces its contacts.
+
+        Raises
+        ------
+        InputError : it did not within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            missing = [
+                self._publishers[name].topic_name
+                for name in ("image", "detections")
+                if self._publishers[name].get_subscription_count() == 0
+            ]
+            if not missing and self._node.count_publishers(self._contacts) == 0:
+                missing = [self._contacts]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise InputError(
+                    "node",
+                    f"nothing is connected to {', '.join(missing)} after {timeout:.0f} s",
+                    f"start and activate it with the same ROS_DOMAIN_ID ({os.environ.get('ROS_DOMAIN_ID', '0')})",
+                )
+            time.sleep(0.05)
+
+    def warm_up(self, frames: Sequence[ReplayFrame], timeout: float = 60.0) -> float:
+        """Play frames in lockstep without recording or measuring them; returns the seconds it took.
+
+        What the node computes once and keeps (the views of an object it has never met) is thereby out of the figures.
+        """
+        start = time.monotonic()
+        self._measuring = False
+        for frame in frames:
+            self.publish(frame)
+            self._wait_for(frame.key, timeout)
+        self._settle(timeout)
+        with self._lock:
+            self.report = ReplayReport()
+            self._measuring = True
+        return time.monotonic() - start
+
+    def play(self, frames: Sequence[ReplayFrame], rate: float | None = None, timeout: float = 20.0) -> ReplayReport:
+        """Publish all frames and wait for the answers.
+
+        Parameters
+        ----------
+        rate : frames per second; None plays in lockstep: the next frame follows when this one is answered.
+        timeout : seconds to wait for an answer, in lockstep and after the last frame.
+        """
+        if rate is not None and not 0 < rate <= 1000:
+            raise ConfigError("rate", f"is {rate}", "give 0 < rate ≤ 1000 frames per second, or none for lockstep")
+        start = time.monotonic()
+        for number, frame in enumerate(frames):
+            if rate is not None:
+                time.sleep(max(0.0, start + number / rate - time.monotonic()))
+            self.publish(frame)
+            if rate is None:
+                self._wait_for(frame.key, timeout)
+        self._settle(timeout)
+        return self.report
+
+    def publish(self, frame: ReplayFrame) -> None:
+        """Publish one frame's messages; its image last, so that everything the node needs is on its way before it."""
+        for name, data in sorted(frame.messages, key=lambda item: item[0] == "image"):
+            if name == "image":
+                with self._lock:
+                    if self._measuring and self._clock_offset is None:
+                        self._clock_offset = frame.key[1] - time.monotonic_ns()
+                    self.report.published[frame.key] = time.monotonic()
+            self._publishers[name].publish(data)
+
+    def _resolve(self, name: str) -> str:
+        resolved: str = self._node.resolve_topic_name(name)
+        return resolved
+
+    def _make_publishers(self, topics: dict[str, str]) -> dict[str, Any]:
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+        # Reliable matches nodes that ask for either; a depth of a second's frames covers a slow receiver.
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        return {
+            name: self._node.create_publisher(message_class(kind), topics.get(name, name), qos)
+            for kind, name in INPUTS.items()
+        }
+
+    def _subscribe(self, outputs: Sequence[BagTopic]) -> None:
+        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+        reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
+        for topic in outputs:
+            if self._recorder is not None:
+                self._recorder.add_topic(topic)
+            callback = functools.partial(self._arrived, topic)
+            self._node.create_subscription(message_class(topic.type), topic.name, callback, reliable, raw=True)
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException
+
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception:
+            # A context or executor that is closed under a waiting spin raises from whichever call it was in.
+            if self._context.ok() and self._executor is not None:
+                raise
+
+    def _arrived(self, topic: BagTopic, raw: bytes) -> None:
+        now = time.monotonic()
+        key = header_key(raw) if topic.name == self._contacts else None
+        with self._lock:
+            self._last_arrival = now
+            self.report.messages[topic.name] += 1
+            if self._measuring and self._recorder is not None and self._clock_offset is not None:
+                self._recorder.write_serialized(topic.name, raw, time.monotonic_ns() + self._clock_offset)
+            if key is not None and key in self.report.published:
+                self.report.received.setdefault(key, now)
+            self._lock.notify_all()
+
+    def _wait_for(self, key: FrameKey, timeout: float) -> bool:
+        with self._lock:
+            return self._lock.wait_for(lambda: key in self.report.received, timeout)
+
+    def _settle(self, timeout: float, quiet: float = 1.0) -> None:
+        """Wait until the last frame is answered and the other outputs have stopped coming."""
+        last = next(reversed(self.report.published), None)
+        if last is not None:
+            self._wait_for(last, timeout)
+        deadline = time.monotonic() + 3 * quiet
+        while time.monotonic() < min(deadline, self._last_arrival + quiet):
+            time.sleep(0.05)
+
+
+def header_key(raw: bytes) -> FrameKey:
+    """Frame and stamp of a serialised message whose first field is a `std_msgs/Header`.
+
+    Raises
+    ------
+    InputError : the message is too short to hold one.
+    """
+    order = "little" if len(raw) > 1 and raw[1] & 1 else "big"
+    length = int.from_bytes(raw[12:16], order)  # type: ignore[arg-type]
+    if len(raw) < 16 + length or length < 1:
+        raise InputError("message", f"has {len(raw)} bytes and no header", "it must begin with a std_msgs/Header")
+    seconds = int.from_bytes(raw[4:8], order, signed=True)  # type: ignore[arg-type]
+    nanoseconds = int.from_bytes(raw[8:12], order)  # type: ignore[arg-type]
+    # A CDR string's length counts its closing zero.
+    return raw[16 : 16 + length - 1].decode("utf-8", "replace"), seconds * 10**9 + nanoseconds
+
+
+def message_class(kind: str) -> Any:
+    """The class of a type as ROS writes it (`sensor_msgs/msg/Image`).
+
+    Raises
+    ------
+    ConfigError : its package is not installed or the workspace not sourced.
+    """
+    package, _, name = kind.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError("message type", f"{kind} is not available: {error}", "source the workspace") from None

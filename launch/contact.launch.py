@@ -1,0 +1,138 @@
+"""Start the node `ivlm_contact`, configured and active.
+
+    ros2 launch ivlm_ros contact.launch.py image_topic:=/camera/color/image_raw detections_topic:=/detections
+
+`ros2 launch ivlm_ros contact.launch.py --show-args` lists all arguments.
+"""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.events import matches_action
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from launch_ros.parameter_descriptions import ParameterValue
+from lifecycle_msgs.msg import Transition
+
+from ivlm_ros.transport import profile_environment
+from launch import LaunchDescription
+
+TRUE = ("true", "1", "yes", "on")
+FALSE = ("false", "0", "no", "off")
+
+
+def generate_launch_description():
+    """Declare the arguments; the actions are made once their values are known."""
+    share = Path(get_package_share_directory("ivlm_ros"))
+    arguments = [
+        DeclareLaunchArgument(
+            "params_file",
+            default_value=str(share / "config" / "contact_node.yaml"),
+            description="YAML file with the node's parameters",
+        ),
+        DeclareLaunchArgument(
+            "image_topic",
+            default_value="image",
+            description="Topic of the colour images; with image_transport:=compressed the one ending in /compressed",
+        ),
+        DeclareLaunchArgument(
+            "camera_info_topic", default_value="camera_info", description="Topic of the camera's intrinsics"
+        ),
+        DeclareLaunchArgument(
+            "detections_topic",
+            default_value="detections",
+            description="Topic of the detected objects (ivlm_ros/DetectedObjectArray)",
+        ),
+        DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics"),
+        DeclareLaunchArgument(
+            "model",
+            default_value="",
+            description="Model: 'tiny' or a checkpoint directory; empty: what params_file says",
+        ),
+        DeclareLaunchArgument(
+            "image_transport",
+            default_value="",
+            description="raw (sensor_msgs/Image) or compressed (CompressedImage); empty: what params_file says",
+        ),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value="", description="Follow /clock (true or false); empty: what params_file says"
+        ),
+        DeclareLaunchArgument(
+            "autostart", default_value="true", description="Configure and activate the node (true or false)"
+        ),
+    ]
+    # Without it Fast DDS loses large images. It holds for all that is launched after it; a user's own profile stays.
+    profile = [SetEnvironmentVariable(name, value) for name, value in profile_environment().items()]
+    return LaunchDescription([*profile, *arguments, OpaqueFunction(function=start_node)])
+
+
+def start_node(context):
+    """The node, and the events that configure and activate it."""
+
+    def value_of(name):
+        return LaunchConfiguration(name).perform(context)
+
+    params_file = Path(value_of("params_file"))
+    if not params_file.is_file():
+        raise RuntimeError(f"params_file: {str(params_file)!r} does not exist")
+
+    overrides = {}
+    for name in ("model", "image_transport"):
+        if value_of(name):
+            # Without the type a directory called 7b would be read as text, but one called 7 as a number.
+            overrides[name] = ParameterValue(value_of(name), value_type=str)
+    if value_of("use_sim_time"):
+        overrides["use_sim_time"] = truth("use_sim_time", value_of("use_sim_time"))
+
+    node = LifecycleNode(
+        package="ivlm_ros",
+        executable="contact_node",
+        name="ivlm_contact",
+        namespace=value_of("namespace"),
+        parameters=[str(params_file), overrides] if overrides else [str(params_file)],
+        remappings=[
+            ("image", value_of("image_topic")),
+            ("camera_info", value_of("camera_info_topic")),
+            ("detections", value_of("detections_topic")),
+        ],
+        output="screen",
+    )
+    if not truth("autostart", value_of("autostart")):
+        return [node]
+    activate_once_configured = RegisterEventHandler(
+        OnStateTransition(
+            target_lifecycle_node=node,
+            start_state="configuring",
+            goal_state="inactive",
+            entities=[
+                LogInfo(msg="ivlm_contact is configured and is activated now"),
+                change_state(node, Transition.TRANSITION_ACTIVATE),
+            ],
+        )
+    )
+    # The handler comes first, so that it is there before the node can finish to configure.
+    return [activate_once_configured, node, change_state(node, Transition.TRANSITION_CONFIGURE)]
+
+
+def change_state(node, transition_id):
+    """An action that asks the node for a transition."""
+    return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition_id))
+
+
+def truth(name, text):
+    """The truth value of an argument."""
+    if text.strip().lower() in TRUE:
+        return True
+    if text.strip().lower() in FALSE:
+        return False
+    raise RuntimeError(f"{name}: {text!r} is neither true nor false")
