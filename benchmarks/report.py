@@ -66,7 +66,7 @@ def show(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], targe
     """Print the table and, as one line, the JSON object; write the object to `target` where it is given."""
     described = machine()
     widths = [max(len(str(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
-    print(f"{name} on {described['cpu']}, {described['cores']} cores, load {described['load']}, torch {described['torch']}")
+    print(f"{name} on {described['cpu']}, {described['cores']} cores, load {described['load']}, {described['device']}")
     for row in (columns, *rows):
         print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     figures = {

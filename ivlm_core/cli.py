@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--seed", type=int, default=0, help="same seed, same recording (default: %(default)s)")
     synth.add_argument("--no-photo", action="store_true", help="leave out the photograph")
 
-    _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
+    doctor = _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
+    doctor.add_argument("--model", default="tiny", help="the profile whose files are looked for (default: %(default)s)")
     return parser
 
 
@@ -207,14 +208,14 @@ def doctor_command(options: argparse.Namespace) -> int:
     """`ivlm doctor`: exit status 1 when something needed is missing."""
     from ivlm_core.doctor import examine
 
-    checks = examine()
+    checks = examine(options.model)
     usable = all(check.ok for check in checks if check.needed)
     if options.json:
         print(json.dumps({"usable": usable, "checks": [dataclasses.asdict(check) for check in checks]}))
     else:
         for check in checks:
             mark = "ok" if check.ok else ("MISSING" if check.needed else "absent")
-            print(f"{mark:8} {check.name:24} {check.detail}")
+            print(f"{mark:8} {check.name:30} {check.detail}")
     return 0 if usable else 1
 
 

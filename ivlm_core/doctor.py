@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ivlm_core.model_files import files_of
 from ivlm_core.storage import default_cache_dir
 
 REQUIRED = (
@@ -48,8 +49,14 @@ class Check:
     detail: str
 
 
-def examine() -> list[Check]:
-    """Look at Python, packages, devices and the cache directory, without changing anything."""
+def examine(model: str = "tiny") -> list[Check]:
+    """Look at Python, packages, devices, the cache directory and a model's files, without changing anything.
+
+    Raises
+    ------
+    ConfigError : no such profile.
+    """
+    files = files_of(model)
     checks = [Check("python", sys.version_info >= (3, 10), True, platform.python_version())]
     for name in REQUIRED:
         try:
@@ -61,6 +68,9 @@ def examine() -> list[Check]:
         checks.append(Check(name, found, False, "present" if found else f"absent; it would add {purpose}"))
     checks.append(_devices())
     checks.append(_cache(default_cache_dir()))
+    for item, path, there in files:
+        told = f"{path}" if there else f"not at {path}: {item.purpose}; {item.source}"
+        checks.append(Check(item.name, there, item.needed, f"{told}; licence: {item.licence}"))
     return checks
 
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from ivlm_core.bodies import PART_NAMES, BodyModel, load_body
 from ivlm_core.checkpoints import build_model, load_weights, place, weights_hash
-from ivlm_core.config import MODES, Profile, load_profile, profile_names
+from ivlm_core.config import MODES, Profile, load_profile
 from ivlm_core.errors import ConfigError, IvlmError, shown
 from ivlm_core.lift import lift_masks
 from ivlm_core.localize import NO_CAMERA, Localizer, resize_masks
+from ivlm_core.model_files import checkpoint_of
 from ivlm_core.objects import ObjectMatch, find_object, normalize_for_views
 from ivlm_core.reason import ContactTokenizer, Question, Reasoner, Reasoning, affordance_in, mode_questions
 from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
@@ -114,7 +115,8 @@ class Pipeline:
 
         Parameters
         ----------
-        model : `tiny`, or a checkpoint directory.
+        model : `tiny`, a released profile whose converted checkpoint lies in the model directory (`ivlm doctor`), or
+            a checkpoint directory.
         device : `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
         dtype : `auto` (bfloat16 on CUDA, float32 on a CPU), `float32` or `bfloat16`.
         reasoning : `parts` (body parts and affordance are named first) or `direct` (the region alone; faster).
@@ -128,11 +130,9 @@ class Pipeline:
         ------
         ConfigError : a parameter is out of its range.  CheckpointError : the weights or tokenizer do not fit.
         """
-        profile = load_profile(model)
+        directory = checkpoint_of(model)
+        profile = load_profile(directory or model)
         target, precision = _device(device), _precision(dtype, device)
-        directory = None if str(model) in profile_names() else Path(model).expanduser()
-        if directory is not None and not directory.is_dir():
-            raise ConfigError("model", f"{shown(str(model))} is no directory", "give a checkpoint directory")
         tokenizer_path = directory / "tokenizer.json" if directory else SHIPPED_TOKENIZER
         tokenizer = ContactTokenizer(tokenizer_path, profile.tokens)
         modules = build_model(profile, tokenizer, empty=directory is not None)

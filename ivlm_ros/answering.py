@@ -117,11 +117,12 @@ def reason_of_nothing(question: Question, result: FrameResult, threshold: float)
         if question.refused:
             return "all_refused", f"no detection could be used: {question.refused[0]}"
         return "no_objects", "the detector found no object in this image"
-    if not result.human_contacts and not result.object_affordances:
+    if not (result.human_contacts or result.object_affordances or result.image_contacts):
         why = result.unanswered[0].reason if result.unanswered else "the model gave no reason"
         return "unanswered", f"the model gave no contact for {question.queries[0].label!r}: {why}"
     found = [contact.probability for contact in result.human_contacts]
     found += [affordance.probability for affordance in result.object_affordances]
+    found += [contact.probability for contact in result.image_contacts]
     # As in the messages, the comparison runs in the values' own precision.
     if all(float(values.max(initial=0.0)) < np.float32(threshold) for values in found):
         return "below_threshold", f"no vertex reaches the contact_threshold of {threshold}"

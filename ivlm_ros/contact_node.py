@@ -60,6 +60,7 @@ def _load_pipeline(parameters: NodeParameters) -> Any:
         device=parameters.device,
         dtype=parameters.dtype,
         reasoning=parameters.reasoning,
+        mode=parameters.mode,
         cache_dir=Path(parameters.cache_dir) if parameters.cache_dir else None,
         body=parameters.body_model,
         body_path=Path(parameters.body_model_path) if parameters.body_model_path else None,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.errors import InputError, IvlmError, shown
-from ivlm_core.types import MAX_IMAGE_SIDE, ByteArray, CameraIntrinsics, ObjectQuery
+from ivlm_core.types import MAX_IMAGE_SIDE, ByteArray, CameraIntrinsics, ImageContact, ObjectQuery
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -237,6 +237,17 @@ def image_from_rgb(rgb: ByteArray, header: Header) -> Image:
 
     message = Image(header=header, height=rgb.shape[0], width=rgb.shape[1], encoding="rgb8", step=3 * rgb.shape[1])
     message.data.frombytes(np.ascontiguousarray(rgb, dtype=np.uint8))  # type: ignore[attr-defined, unused-ignore]
+    return message
+
+
+def image_from_contacts(contacts: Sequence[ImageContact], header: Header) -> Image:
+    """Contact on the picture as a mono8 Image of its size: the greatest probability of any object, 0…255 for 0…1."""
+    from sensor_msgs.msg import Image
+
+    strongest = np.max([contact.probability for contact in contacts], axis=0)
+    grey = np.round(strongest * 255.0).astype(np.uint8)
+    message = Image(header=header, height=grey.shape[0], width=grey.shape[1], encoding="mono8", step=grey.shape[1])
+    message.data.frombytes(grey)  # type: ignore[attr-defined, unused-ignore]
     return message
 
 

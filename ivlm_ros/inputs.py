@@ -119,7 +119,8 @@ class Inputs:
             return ""
         if now - self._seen["image"] > limit:
             return self._no_images(now - self._seen["image"])
-        if now - self._seen["job"] <= limit or (self._parameters.values.labels and not self._detector):
+        values = self._parameters.values
+        if now - self._seen["job"] <= limit or values.asked_always or (values.labels and not self._detector):
             return ""
         if not self._detector:
             return (
@@ -209,8 +210,9 @@ class Inputs:
         if isinstance(message, Image):
             check_image(message)
         stamp = self._note_stamp("image", message)
-        labels = self._parameters.values.labels
-        if labels and not self._detector:
+        values = self._parameters.values
+        labels = values.asked_always or (() if self._detector else values.labels)
+        if labels:
             self._hand_over(message, received, (), labels)
             return
         pair = self._pairing.add_image(stamp, (message, received))

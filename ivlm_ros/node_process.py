@@ -65,6 +65,12 @@ class NodeProcess:
     ) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The running process."""
+        assert self._process is not None
+        return self._process.pid
+
     def check_running(self) -> None:
         """Raise NodeError with the end of its log when the process has ended."""
         assert self._process is not None

@@ -8,7 +8,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
-from ivlm_ros.conversions import image_from_rgb
+from ivlm_ros.conversions import image_from_contacts, image_from_rgb
 from ivlm_ros.markers import ContactMarkers
 from ivlm_ros.messages import human_contact_array, object_affordance_array
 from ivlm_ros.msg import HumanContactArray, ObjectAffordanceArray
@@ -42,6 +42,9 @@ class Outputs:
         self._overlay = node.create_lifecycle_publisher(
             Image, "~/overlay", QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         )
+        self._image_contact = node.create_lifecycle_publisher(
+            Image, "~/image_contact", QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        )
         self._markers = node.create_lifecycle_publisher(MarkerArray, "~/markers", latched)
         self._contact_markers = ContactMarkers(body_frame, marker_triangles)
 
@@ -49,6 +52,8 @@ class Outputs:
         """Publish everything of one frame under the input image's header."""
         self._human.publish(human_contact_array(result, header, threshold))
         self._object.publish(object_affordance_array(result, header, threshold))
+        if result.image_contacts:
+            self._image_contact.publish(image_from_contacts(result.image_contacts, header))
         if self._markers.get_subscription_count():
             self._markers.publish(self._contact_markers.build(result, header))
         if self._overlay.get_subscription_count():
@@ -63,6 +68,6 @@ class Outputs:
 
     def close(self) -> None:
         """Destroy the publishers."""
-        publishers: list[Any] = [self._human, self._object, self._overlay, self._markers]
+        publishers: list[Any] = [self._human, self._object, self._overlay, self._image_contact, self._markers]
         for publisher in publishers:
             self._node.destroy_lifecycle_publisher(publisher)

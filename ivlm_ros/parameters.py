@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.parameter import Parameter
 
+from ivlm_core.config import MODES
 from ivlm_core.errors import ConfigError, IvlmError, shown
 from ivlm_core.types import check_label
 
@@ -35,6 +36,7 @@ class NodeParameters:
     device: str = "auto"
     dtype: str = "auto"
     reasoning: str = "parts"
+    mode: str = "joint"
     body_model: str = "anny"
     body_model_path: str = ""
     cache_dir: str = ""
@@ -53,6 +55,11 @@ class NodeParameters:
     silence_timeout: float = 5.0
     marker_triangles: int = 2000
     body_frame: str = "ivlm_body"
+
+    @property
+    def asked_always(self) -> tuple[str, ...]:
+        """What is asked of every image whether or not a detector runs: the surroundings, in the mode `scene`."""
+        return ("scene",) if self.mode == "scene" else ()
 
 
 Check = Callable[[str, Any], None]
@@ -127,6 +134,13 @@ TABLE: dict[str, Entry] = {
         "What the model is asked: parts (it names body parts and affordance first) or direct (region only; faster).",
         Changes.UNCONFIGURED,
         choices=("parts", "direct"),
+    ),
+    "mode": Entry(
+        "What is estimated: joint (human contact and affordance per object), human, binary (contact with any object), "
+        "scene (contact with the surroundings; needs no detections), affordance, object_contact, or image (contact on "
+        "the picture itself, on ~/image_contact).",
+        Changes.UNCONFIGURED,
+        choices=MODES,
     ),
     "body_model": Entry(
         "Body model that human contact is predicted on: anny (shipped), smpl, smplh or smplx.",

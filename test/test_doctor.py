@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from ivlm_core import doctor
+import pytest
+
+from ivlm_core import ConfigError, doctor
 
 
 def test_this_installation_is_usable():
@@ -35,3 +37,24 @@ def test_unwritable_cache_is_reported(monkeypatch, tmp_path):
     check = next(check for check in doctor.examine() if check.name == "cache")
     assert not check.ok
     assert "IVLM_CACHE_DIR" in check.detail
+
+
+def test_files_of_a_released_model_are_named_with_licence_and_source(monkeypatch, tmp_path):
+    monkeypatch.setenv("IVLM_MODEL_DIR", str(tmp_path))
+    checks = {check.name: check for check in doctor.examine("interactvlm-13b")}
+    weights = checks["InteractVLM weights, converted"]
+    assert weights.needed
+    assert not weights.ok
+    assert str(tmp_path / "interactvlm-13b") in weights.detail
+    for name in ("InteractVLM weights, converted", "CLIP ViT-L/14", "SAM ViT-H", "SMPL+H body", "SMPL-X body"):
+        assert "licence: " in checks[name].detail
+        assert "https://" in checks[name].detail or "hub" in checks[name].detail
+    (tmp_path / "interactvlm-13b").mkdir()
+    (tmp_path / "interactvlm-13b" / "profile.yaml").write_text("")
+    checks = {check.name: check for check in doctor.examine("interactvlm-13b")}
+    assert checks["InteractVLM weights, converted"].ok
+
+
+def test_unknown_profile():
+    with pytest.raises(ConfigError, match="interactvlm-13b"):
+        doctor.examine("interactvlm-99b")

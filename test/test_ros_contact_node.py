@@ -213,6 +213,14 @@ def test_labels_answer_while_nobody_publishes_detections(
     assert detections.get_subscription_count() == 1
 
 
+def test_scene_needs_no_detections(run_node: Any, camera: Any, wait_until: Any, fake_pipeline: Any) -> None:
+    running = run_node(mode="scene").start()
+    shown = camera(running)
+    shown.show_image(3)
+    wait_until(lambda: shown.answered() == [3])
+    assert [query.label for query in fake_pipeline.calls[-1][1]] == ["scene"]
+
+
 def test_nothing_found_publishes_empty_arrays(run_node: Any, camera: Any, wait_until: Any) -> None:
     running = run_node().start()
     shown = camera(running)

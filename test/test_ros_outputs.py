@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
+from ivlm_core import ImageContact
 from ivlm_ros.conversions import rgb_from_image
 
 
@@ -83,3 +85,28 @@ def test_markers_are_latched_and_cleared(show: Any, peer: Any, wait_until: Any) 
     show.running.node.trigger_deactivate()
     wait_until(lambda: len(early) == 3)
     assert [marker.action for marker in early[2].markers] == [Marker.DELETEALL]
+
+
+def test_contact_on_the_picture_is_a_grey_image(show: Any, peer: Any, wait_until: Any, fake_pipeline: Any) -> None:
+    probability = np.linspace(0, 1, 480 * 640, dtype=np.float32).reshape(480, 640)
+    first, second = (ImageContact("cup", values, "It is.", 0.5) for values in (probability, probability[::-1]))
+    answer = fake_pipeline.run
+    fake_pipeline.run = lambda frame, queries: dataclasses.replace(
+        answer(frame, queries), image_contacts=(first, second)
+    )
+    heard = peer.hear(Image, "ivlm_contact/image_contact", 1)
+    wait_until(lambda: show.running.node._outputs._image_contact.get_subscription_count())
+    show(9)
+    wait_until(lambda: heard)
+    assert (heard[0].encoding, heard[0].height, heard[0].width) == ("mono8", 480, 640)
+    assert heard[0].header.stamp.sec == 9
+    expected = np.round(np.maximum(probability, probability[::-1]) * 255)
+    np.testing.assert_array_equal(np.frombuffer(heard[0].data, np.uint8).reshape(480, 640), expected)
+
+
+def test_other_modes_publish_no_picture_contact(show: Any, peer: Any, wait_until: Any) -> None:
+    heard = peer.hear(Image, "ivlm_contact/image_contact", 1)
+    wait_until(lambda: show.running.node._outputs._image_contact.get_subscription_count())
+    show(3)
+    show(4)
+    assert heard == []

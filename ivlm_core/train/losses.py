@@ -1,12 +1,7 @@
-"""The training losses: answer text, masks of the views, and contact on the lifted vertices.
+"""The training losses one by one: masks of the views, contact on the lifted vertices, and the answer's text.
 
-    total = w_ce · CE  +  w_focal · focal + w_dice · Dice + w_focal · MSE  +  w_human · L_human + w_object · L_object
-
-Mask terms are means over a sample's views and then over *all* samples of the batch, those without a mask included.
 A mask target holds values in [0, 1], and −1 where a pixel is not to be learned: the white surroundings of a render.
-The 3-D terms compare the masks, lifted onto the mesh, with the ground truth of its vertices.
-
-Every function computes in single precision at least, whatever the masks are in, and keeps its gradient finite where a
+Every function computes in single precision at least, whatever its input is in, and keeps its gradient finite where a
 sigmoid saturates.
 """
 
@@ -14,24 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ivlm_core.errors import ConfigError, InputError, shown
-
-Kind = Literal["human_contact", "object_contact", "object_affordance", "general"]
-Quirk = Literal["afford3d_constant", "dice_counts_ignored"]
-
-KINDS: tuple[Kind, ...] = ("human_contact", "object_contact", "object_affordance", "general")
-# What the released code does and probably did not mean. `afford3d_constant`: the affordance loss sees a prediction of 0
-# on every point, so that it is a constant of the ground truth and teaches nothing. `dice_counts_ignored`: on `general`
-# masks, Dice sums the −1 of ignored pixels instead of leaving them out.
-QUIRKS: tuple[Quirk, ...] = ("afford3d_constant", "dice_counts_ignored")
+from ivlm_core.errors import ConfigError, InputError
 
 IGNORED = -1.0
 # Keeps the Dice quotient defined; a share of pixels far below one.
@@ -88,138 +72,6 @@ class LossWeights:
                 )
 
 
-@dataclass(frozen=True)
-class LossGroup:
-    """B samples of one kind that share their views and mesh, as one sample or many.
-
-    Attributes
-    ----------
-    kind : what the masks show; see `mask_kind` for the names of the released data sets.
-    masks : (B, J, H, W) logits at the size the lifter was made for; for `object_affordance` probabilities instead.
-    target : (B, J, H, W) in [0, 1], −1 where ignored.
-    lift : (B, J, H, W) masks → (B, V): a `Lifter`, or `lift_points` with its map bound. None: no 3-D loss.
-    vertex_target : (B, V) ground truth in [0, 1], given exactly when `lift` is.
-
-    Raises
-    ------
-    InputError : unknown kind, shapes that do not fit, or only one of `lift` and `vertex_target`.
-    """
-
-    kind: Kind
-    masks: Tensor
-    target: Tensor
-    lift: Callable[[Tensor], Tensor] | None = None
-    vertex_target: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError("loss.kind", f"is {shown(self.kind)}", f"choose one of {', '.join(KINDS)}")
-        _check_masks(self.masks, self.target)
-        if self.masks.ndim != 4:
-            raise InputError("masks", f"have shape {tuple(self.masks.shape)}", "give (B, J, H, W)")
-        if (self.lift is None) != (self.vertex_target is None):
-            raise InputError("vertex_target", "and lift go together", "give both or neither")
-        if self.lift is not None and self.kind == "general":
-            raise InputError("lift", "is given for general masks", "they show no mesh: leave it out")
-
-
-class LossTerms(NamedTuple):
-    """Scalars, each multiplied with its weight already; `total` is the sum of the others.
-
-    `heat_map` is the MSE of affordance masks; `uncertainty` is that of a module no published model has: always 0.
-    """
-
-    total: Tensor
-    focal: Tensor
-    dice: Tensor
-    heat_map: Tensor
-    human_3d: Tensor
-    affordance_3d: Tensor
-    contact_3d: Tensor
-    uncertainty: Tensor
-    token: Tensor
-
-
-def mask_kind(dataset: str) -> Kind:
-    """What the masks of a released data set show, by its name (`damon_hcontact`, `piad_oafford`, `pico_ocontact`)."""
-    for part, kind in (("hcontact", KINDS[0]), ("ocontact", KINDS[1]), ("oafford", KINDS[2])):
-        if part in dataset:
-            return kind
-    return "general"
-
-
-def combined_loss(
-    groups: Sequence[LossGroup],
-    weights: LossWeights | None = None,
-    answer_loss: Tensor | None = None,
-    samples_without_mask: int = 0,
-    released_quirks: Collection[Quirk] = (),
-) -> LossTerms:
-    """The loss of one batch.
-
-    Parameters
-    ----------
-    groups : the batch's samples that have masks.
-    weights : None for the defaults.
-    answer_loss : scalar cross-entropy of the answers (`token_loss`), not weighted yet.
-    samples_without_mask : questions about the picture alone; they count in the means of the mask terms.
-    released_quirks : see `QUIRKS`; the default does what was meant.
-
-    Returns
-    -------
-    `LossTerms`. An object on which no pixel votes has no contact loss and does not count in its mean.
-
-    Raises
-    ------
-    InputError : nothing to learn from, or masks and targets that are not finite or out of their range.
-    ConfigError : unknown quirk.
-    """
-    weights = weights or LossWeights()
-    unknown = [name for name in released_quirks if name not in QUIRKS]
-    if unknown:
-        raise ConfigError("released_quirks", f"holds {shown(unknown[0])}", f"known are {', '.join(QUIRKS)}")
-    if samples_without_mask < 0 or (not any(len(group.masks) for group in groups) and answer_loss is None):
-        raise InputError("batch", "holds no sample", "give groups with masks, or the loss of the answers")
-
-    focal, dice, heat, human, affordance, contact = ([] for _ in range(6))
-    for group in groups:
-        focal.append(_group_focal(group, weights))
-        dice.append(_group_dice(group, weights, "dice_counts_ignored" in released_quirks))
-        if group.kind == "object_affordance":
-            heat.append(heat_map_mse(group.masks, group.target).mean(1))
-        if group.lift is None or group.vertex_target is None:
-            continue
-        if group.kind == "human_contact" and weights.human_3d:
-            lifted = group.lift(group.masks)
-            human.append(contact_3d_loss(lifted, group.vertex_target, weights))
-        if group.kind == "object_contact" and weights.object_3d:
-            lifted = group.lift(group.masks)
-            voted = (lifted.detach() > 0).any(1)
-            contact.append(contact_3d_loss(lifted, group.vertex_target, weights)[voted])
-        if group.kind == "object_affordance" and weights.object_3d:
-            if "afford3d_constant" in released_quirks:
-                lifted = torch.zeros_like(group.vertex_target, dtype=torch.float32)
-            else:
-                lifted = group.lift(group.masks)
-            affordance.append(affordance_3d_loss(lifted, group.vertex_target, weights))
-
-    samples = sum(len(group.masks) for group in groups) + samples_without_mask
-    zero = groups[0].masks.new_zeros((), dtype=torch.float32) if groups else torch.zeros(())
-    if not groups and answer_loss is not None:
-        zero = answer_loss.new_zeros((), dtype=torch.float32)
-    parts = {
-        "focal": weights.mask_focal * _mean(focal, zero, samples),
-        "dice": weights.mask_dice * _mean(dice, zero, samples),
-        "heat_map": weights.mask_focal * _mean(heat, zero),
-        "human_3d": weights.human_3d * _mean(human, zero),
-        "affordance_3d": weights.object_3d * _mean(affordance, zero),
-        "contact_3d": weights.object_3d * _mean(contact, zero),
-        "uncertainty": zero,
-        "token": zero if answer_loss is None else weights.token * answer_loss,
-    }
-    return LossTerms(total=torch.stack([part.to(zero) for part in parts.values()]).sum(), **parts)
-
-
 def mask_focal_loss(
     masks: Tensor, target: Tensor, alpha: float = 0.5, gamma: float = 2.0, probabilities: bool = False
 ) -> Tensor:
@@ -240,7 +92,9 @@ def mask_focal_loss(
     """
     masks, target, valid = _valid_masks(masks, target, probabilities)
     if probabilities:
-        cross_entropy = functional.binary_cross_entropy(masks, target, reduction="none")
+        # Autocast refuses this function even for values that are in single precision already.
+        with torch.autocast(masks.device.type, enabled=False):
+            cross_entropy = functional.binary_cross_entropy(masks, target, reduction="none")
     else:
         cross_entropy = functional.binary_cross_entropy_with_logits(masks, target, reduction="none")
     weighted = alpha * (1.0 - torch.exp(-cross_entropy)) ** gamma * cross_entropy
@@ -267,15 +121,15 @@ def mask_dice_loss(
     ------
     InputError : as for `mask_focal_loss`.
     """
-    original, original_target = masks, target
+    logits, marked = masks, target
     masks, target, valid = _valid_masks(masks, target, probabilities)
     positive = (target > 0).flatten(-2).any(-1)
     if count_ignored:
-        masks, target, valid = _computable(original), _computable(original_target), torch.ones_like(valid)
+        masks, target, valid = _computable(logits), _computable(marked), torch.ones_like(valid)
     probability = torch.where(valid, masks if probabilities else torch.sigmoid(masks), torch.zeros_like(masks))
-    share, wanted = probability / scale, target / scale
-    overlap = (share * target).sum((-2, -1))
-    quotient = (2.0 * overlap + DICE_FLOOR) / (share.sum((-2, -1)) + wanted.sum((-2, -1)) + DICE_FLOOR)
+    share = probability / scale
+    sums = share.sum((-2, -1)) + (target / scale).sum((-2, -1))
+    quotient = (2.0 * (share * target).sum((-2, -1)) + DICE_FLOOR) / (sums + DICE_FLOOR)
     return torch.where(positive, 1.0 - quotient, torch.zeros_like(quotient))
 
 
@@ -376,42 +230,25 @@ def token_loss(logits: Tensor, labels: Tensor, ignored: int = -100) -> Tensor:
     wanted = labels[:, 1:]
     counted = wanted != ignored
     if not bool(counted.any()):
-        raise InputError("labels", "leave no token to learn", f"mark the answer's tokens with a label other than {ignored}")
+        raise InputError(
+            "labels", "leave no token to learn", f"mark the answer's tokens with a label other than {ignored}"
+        )
     if bool(((wanted < 0) | (wanted >= logits.shape[-1]))[counted].any()):
         raise InputError("labels", f"hold a token beyond the vocabulary of {logits.shape[-1]}", "use this tokenizer's")
     return functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), wanted.flatten(), ignore_index=ignored)
 
 
-def _group_focal(group: LossGroup, weights: LossWeights) -> Tensor:
-    """(B,) focal loss of a group's masks."""
-    masks, target = _as_views(group)
-    heat = group.kind == "object_affordance"
-    return mask_focal_loss(masks, target, weights.focal_alpha, weights.focal_gamma, heat).mean(1)
-
-
-def _group_dice(group: LossGroup, weights: LossWeights, count_ignored: bool) -> Tensor:
-    """(B,) Dice loss of a group's masks."""
-    masks, target = _as_views(group)
-    heat = group.kind == "object_affordance"
-    return mask_dice_loss(masks, target, weights.dice_scale, heat, count_ignored and group.kind == "general").mean(1)
-
-
-def _as_views(group: LossGroup) -> tuple[Tensor, Tensor]:
-    """Masks and target; general masks are judged as a whole, which is one view as high as all of them."""
-    if group.kind == "general":
-        return group.masks.flatten(1, 2)[:, None], group.target.flatten(1, 2)[:, None]
-    return group.masks, group.target
-
-
 def _valid_masks(masks: Tensor, target: Tensor, probabilities: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Masks and target with harmless values on ignored pixels, and (…, H, W) where a pixel is valid."""
-    _check_masks(masks, target)
+    check_masks(masks, target)
     masks, target = _computable(masks), _computable(target)
     valid = target != IGNORED
     masks = torch.where(valid, masks, torch.zeros_like(masks))
     target = torch.where(valid, target, torch.zeros_like(target))
     if not bool(((target >= 0) & (target <= 1)).all()):
-        raise InputError("target", "holds values outside [0, 1]", "scale heat maps to it, and mark ignored pixels with -1")
+        raise InputError(
+            "target", "holds values outside [0, 1]", "scale heat maps to it, and mark ignored pixels with -1"
+        )
     if not bool(torch.isfinite(masks).all()):
         raise InputError("masks", "hold NaN or an infinite value", "lower the learning rate, or skip this batch")
     if probabilities and not bool(((masks >= 0) & (masks <= 1)).all()):
@@ -419,10 +256,13 @@ def _valid_masks(masks: Tensor, target: Tensor, probabilities: bool) -> tuple[Te
     return masks, target, valid
 
 
-def _check_masks(masks: Tensor, target: Tensor) -> None:
+def check_masks(masks: Tensor, target: Tensor) -> None:
+    """Refuse masks and targets whose shapes differ or are empty."""
     if masks.shape != target.shape or masks.ndim < 2 or 0 in masks.shape:
         raise InputError(
-            "masks", f"have shape {tuple(masks.shape)} and their target {tuple(target.shape)}", "give the same, not empty"
+            "masks",
+            f"have shape {tuple(masks.shape)} and their target {tuple(target.shape)}",
+            "give the same, not empty",
         )
 
 
@@ -445,12 +285,6 @@ def _pixel_mean(values: Tensor, valid: Tensor) -> Tensor:
     """(…,) mean over the valid pixels of (…, H, W), 0 without any."""
     total = torch.where(valid, values, torch.zeros_like(values)).sum((-2, -1))
     return total / valid.sum((-2, -1)).clamp(min=1)
-
-
-def _mean(values: list[Tensor], zero: Tensor, count: int | None = None) -> Tensor:
-    """Sum of per-sample losses over `count` samples, or over as many as there are."""
-    every = torch.cat([part.to(zero) for part in values]) if values else zero[None][:0]
-    return every.sum() / max(1, len(every) if count is None else count)
 
 
 def _computable(values: Tensor) -> Tensor:
