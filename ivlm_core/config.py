@@ -126,6 +126,8 @@ class LocalizeConfig:
     featlift: Literal["simple", "view_index", "vi_v1", "none"] = "vi_v1"
     # "all": every view is decoded with the tokens of all J views, as released; "own": with its own token only.
     view_tokens: Literal["all", "own"] = "all"
+    # "covered": only the patches that show the mesh are decoded, which is a different and faster model than "all".
+    patches: Literal["all", "covered"] = "all"
     # J, the most views one mesh has.
     views: int = 4
     # Which mask decoders there are; a side without its own uses "general", and "general" itself is the first.

@@ -21,7 +21,7 @@ from ivlm_core.checkpoints import build_model, load_weights, place, weights_hash
 from ivlm_core.config import MODES, Profile, load_profile
 from ivlm_core.errors import ConfigError, IvlmError, shown
 from ivlm_core.lift import lift_masks
-from ivlm_core.localize import NO_CAMERA, Localizer, resize_masks
+from ivlm_core.localize import NO_CAMERA, Localizer, covered_patches, resize_masks
 from ivlm_core.model_files import checkpoint_of
 from ivlm_core.objects import ObjectMatch, find_object, normalize_for_views
 from ivlm_core.reason import ContactTokenizer, Question, Reasoner, Reasoning, affordance_in, mode_questions
@@ -62,6 +62,15 @@ class _Asked:
     answer: Reasoning
 
 
+@dataclass(frozen=True)
+class _Views:
+    """What is kept of one mesh: its views, their (J, D, h, w) embedding, and the patches to decode (None for all)."""
+
+    pack: ViewPack
+    embedding: Tensor
+    patches: Tensor | None
+
+
 class Pipeline:
     """The whole method for one model on one device. Make it with `Pipeline.load`; `run` may be called by any thread.
 
@@ -94,10 +103,10 @@ class Pipeline:
         self._model = model.eval()
         self._cache = cache
         self._lock = threading.Lock()
-        self._objects: OrderedDict[str, tuple[ViewPack, Tensor]] = OrderedDict()
+        self._objects: OrderedDict[str, _Views] = OrderedDict()
         self._questions(ObjectQuery("object"))  # a wrong mode fails here, not at the first frame
-        self.body_views = self._view_pack(body.mesh, human=True)
-        self._body_embedding = self._view_embedding(self.body_views)
+        self._body = self._views(body.mesh, human=True)
+        self.body_views = self._body.pack
 
     @classmethod
     def load(
@@ -188,24 +197,24 @@ class Pipeline:
             with _timed(seconds, "reason"):
                 asked = self._reason(frame, queries)
             with _timed(seconds, "render"):
-                packs = [self._object_views(match.mesh) for match in matches]
+                objects = [self._object_views(match.mesh) for match in matches]
             answered = [item for item in asked if item.answer.embedding is not None]
             bodies = [item for item in answered if item.question.side == "human"]
             pictures = [item for item in answered if item.question.side == "general"]
             things = [
-                (item, match, pack, views)
-                for query, match, (pack, views) in zip(queries, matches, packs, strict=False)
+                (item, match, views)
+                for query, match, views in zip(queries, matches, objects, strict=False)
                 for item in answered
                 if item.question.side == "object" and item.query is query
             ]
             with _timed(seconds, "localize"):
-                body_masks = self._localize(bodies, self.body_views, self._body_embedding)
-                thing_masks = [self._localize([item], pack, views) for item, _, pack, views in things]
+                body_masks = self._localize(bodies, self._body)
+                thing_masks = [self._localize([item], views) for item, _, views in things]
                 picture_masks = self._localize_on_photo(pictures, frame)
             with _timed(seconds, "lift"):
                 human = self._lift(body_masks, self.body_views)
-                objects = [
-                    self._lift(masks, pack)[0] for masks, (_, _, pack, _) in zip(thing_masks, things, strict=True)
+                lifted = [
+                    self._lift(masks, views.pack)[0] for masks, (_, _, views) in zip(thing_masks, things, strict=True)
                 ]
         human_contacts = [
             self._human_contact(item, probability) for item, probability in zip(bodies, human, strict=True)
@@ -215,8 +224,8 @@ class Pipeline:
         return FrameResult(
             human_contacts=tuple(human_contacts),
             object_affordances=tuple(
-                _object_affordance(item, match, pack, probability)
-                for (item, match, pack, _), probability in zip(things, objects, strict=True)
+                _object_affordance(item, match, views.pack, probability)
+                for (item, match, views), probability in zip(things, lifted, strict=True)
             ),
             unanswered=tuple(_unanswered(item) for item in asked if item.answer.embedding is None),
             image_contacts=tuple(
@@ -256,15 +265,16 @@ class Pipeline:
         answers = self._reasoner.answer(prefix, [question for _, question in pairs])
         return [_Asked(query, question, answer) for (query, question), answer in zip(pairs, answers, strict=True)]
 
-    def _localize(self, items: Sequence[_Asked], pack: ViewPack, views: Tensor) -> Tensor | None:
+    def _localize(self, items: Sequence[_Asked], views: _Views) -> Tensor | None:
         """(K, J, h, w) mask logits of K answers of one side on one mesh, or None without any."""
         if not items:
             return None
-        cameras = pack.camera_parameters
+        cameras = views.pack.camera_parameters
         side = items[0].question.side
         if side == "object" and "object_camera_distance" in self.profile.released_quirks:
             cameras = np.concatenate([np.full_like(cameras[:, :1], 2.0), cameras[:, 1:]], axis=1)
-        return self._localizer(_embeddings(items), cameras, views, side, [item.answer.branch for item in items])
+        branches = [item.answer.branch for item in items]
+        return self._localizer(_embeddings(items), cameras, views.embedding, side, branches, views.patches)
 
     def _localize_on_photo(self, items: Sequence[_Asked], frame: Frame) -> np.ndarray:
         """(K, H, W) contact probability on the frame's own pixels."""
@@ -313,16 +323,23 @@ class Pipeline:
             confidence=min(contact.confidence for contact in contacts),
         )
 
-    def _object_views(self, mesh: Mesh) -> tuple[ViewPack, Tensor]:
-        """Views and view embedding of an object's mesh, from memory, from disk, or made now."""
+    def _object_views(self, mesh: Mesh) -> _Views:
+        """What is kept of an object's mesh, from memory, from disk, or made now."""
         key = mesh.content_hash
         if key not in self._objects:
-            pack = self._view_pack(normalize_for_views(mesh), human=False)
-            self._objects[key] = (pack, self._view_embedding(pack))
+            self._objects[key] = self._views(normalize_for_views(mesh), human=False)
             if len(self._objects) > OBJECTS_IN_MEMORY:
                 self._objects.popitem(last=False)
         self._objects.move_to_end(key)
         return self._objects[key]
+
+    def _views(self, mesh: Mesh, human: bool) -> _Views:
+        pack = self._view_pack(mesh, human)
+        sam = self.profile.sam
+        patches = None
+        if self.profile.localize.patches == "covered":
+            patches = covered_patches(pack, sam.image_size // sam.patch_size).to(self.device)
+        return _Views(pack, self._view_embedding(pack), patches)
 
     def _view_pack(self, mesh: Mesh, human: bool) -> ViewPack:
         distance = self.profile.views.object_distance

@@ -53,8 +53,12 @@ Transition = Callable[["ContactNode", LifecycleState], TransitionCallbackReturn]
 
 
 def _load_pipeline(parameters: NodeParameters) -> Any:
+    import torch
+
     from ivlm_core import Pipeline
 
+    # A model on every core would leave none to the callbacks, and its threads would wait for each other's turns.
+    torch.set_num_threads(parameters.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     return Pipeline.load(
         parameters.model,
         device=parameters.device,

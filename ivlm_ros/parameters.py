@@ -37,6 +37,7 @@ class NodeParameters:
     dtype: str = "auto"
     reasoning: str = "parts"
     mode: str = "joint"
+    threads: int = 0
     body_model: str = "anny"
     body_model_path: str = ""
     cache_dir: str = ""
@@ -141,6 +142,11 @@ TABLE: dict[str, Entry] = {
         "the picture itself, on ~/image_contact).",
         Changes.UNCONFIGURED,
         choices=MODES,
+    ),
+    "threads": Entry(
+        "Threads of the model on a CPU; 0: one fewer than there are cores, so that messages are handled meanwhile.",
+        Changes.UNCONFIGURED,
+        bounds=(0, 256),
     ),
     "body_model": Entry(
         "Body model that human contact is predicted on: anny (shipped), smpl, smplh or smplx.",

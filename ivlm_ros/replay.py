@@ -40,6 +40,9 @@ DIAGNOSTICS = BagTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
 
 FrameKey = tuple[str, int]  # the camera's frame and the stamp in nanoseconds
 
+# After how long an unanswered warm-up frame is sent again.
+RESEND_SECONDS = 3.0
+
 
 @dataclass(frozen=True)
 class ReplayFrame:
@@ -224,12 +227,16 @@ class Replayer:
         """Play frames in lockstep without recording or measuring them; returns the seconds it took.
 
         What the node computes once and keeps (the views of an object it has never met) is thereby out of the figures.
+        A frame without an answer is sent again: best-effort messages right after discovery may be lost.
         """
         start = time.monotonic()
         self._measuring = False
         for frame in frames:
-            self.publish(frame)
-            self._wait_for(frame.key, timeout)
+            deadline = time.monotonic() + timeout
+            while time.monotonic() < deadline:
+                self.publish(frame)
+                if self._wait_for(frame.key, min(RESEND_SECONDS, timeout)):
+                    break
         self._settle(timeout)
         with self._lock:
             self.report = ReplayReport()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 
 from ivlm_core.config import load_profile
 from ivlm_core.localize import ViewMaskDecoder
+from ivlm_core.localize.patches import join_tiles
 
 SAM = load_profile("tiny").sam
 
@@ -15,14 +17,21 @@ SAM = load_profile("tiny").sam
 def test_batch_equals_the_library_call_by_call(tokens):
     torch.manual_seed(0)
     decoder = ViewMaskDecoder(SAM).eval()
+    library = MaskDecoder(
+        transformer_dim=SAM.prompt_dim,
+        transformer=TwoWayTransformer(SAM.decoder_depth, SAM.prompt_dim, SAM.decoder_heads, SAM.decoder_mlp),
+        iou_head_hidden_dim=SAM.iou_hidden,
+    )
+    library.load_state_dict(decoder.state_dict())
     views, positions = torch.randn(4, SAM.prompt_dim, 6, 6), torch.randn(1, SAM.prompt_dim, 6, 6)
     prompts = torch.randn(3, 4, tokens, SAM.prompt_dim)
     with torch.inference_mode():
-        masks = decoder.decode(views, positions, prompts)
-        assert masks.shape == (3, 4, 24, 24)
+        tiles = decoder.decode(views, positions, prompts)
+        assert tiles.shape == (3, 4, 36, 4, 4)
+        masks = join_tiles(tiles, 6)
         for query in range(3):
             for view in range(4):
-                expected, _ = decoder(
+                expected, _ = library(
                     image_embeddings=views[view : view + 1],
                     image_pe=positions,
                     sparse_prompt_embeddings=prompts[query, view][None],

@@ -58,7 +58,7 @@ class Lifter:
             votes = _view_mean(votes, shape[0], vertex_count)
         # Most pixels are background: only those with a weight are ever read.
         columns = np.unique(votes.indices)
-        self._pixels = torch.from_numpy(columns.astype(np.int64)).to(device)
+        self._pixels = torch.from_numpy(columns.astype(np.int32)).to(device)
         self._votes = _SparseMap(votes[:, columns], dtype, device)
 
     @classmethod
@@ -292,11 +292,18 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, sparse_map: _SparseMap, dense: Tensor) -> Tensor:
         context.sparse_map = sparse_map
-        return sparse_map.matrix @ dense
+        return _columnwise(sparse_map.matrix, dense)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, context.sparse_map.transposed @ gradients[0].contiguous()
+        return None, _columnwise(context.sparse_map.transposed, gradients[0])
+
+
+def _columnwise(matrix: Tensor, dense: Tensor) -> Tensor:
+    """matrix · dense; on a CPU the matrix–vector product is about ten times faster per column than the other."""
+    if dense.is_cuda:
+        return matrix @ dense.contiguous()
+    return torch.stack([matrix @ column.contiguous() for column in dense.unbind(1)], dim=1)
 
 
 def _to_torch(matrix: sparse.csr_matrix, dtype: torch.dtype) -> Tensor:
@@ -304,8 +311,8 @@ def _to_torch(matrix: sparse.csr_matrix, dtype: torch.dtype) -> Tensor:
         # torch calls its CSR layout "beta" at first use; the products used here are tested against dense ones.
         warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
         return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.indptr.astype(np.int32)),
+            torch.from_numpy(matrix.indices.astype(np.int32)),
             torch.from_numpy(matrix.data).to(dtype),
             size=matrix.shape,
         )

@@ -13,6 +13,7 @@ from ivlm_core.errors import InputError
 from ivlm_core.localize.decoder import ViewMaskDecoder
 from ivlm_core.localize.encoder import build_encoder
 from ivlm_core.localize.featlift import FeatLift
+from ivlm_core.localize.patches import gather_patches, join_tiles, spread_patches
 from ivlm_core.localize.photo import fit_photo, sam_pixels
 from ivlm_core.localize.splitter import AttentionSplitter
 from ivlm_core.types import ByteArray, FloatArray
@@ -114,7 +115,13 @@ class Localizer(nn.Module):
         return self.decoders[names[0]]  # type: ignore[return-value]
 
     def forward(
-        self, embeddings: Tensor, cameras: FloatArray, views: Tensor, side: str, branches: Sequence[str] | None = None
+        self,
+        embeddings: Tensor,
+        cameras: FloatArray,
+        views: Tensor,
+        side: str,
+        branches: Sequence[str] | None = None,
+        patches: Tensor | None = None,
     ) -> Tensor:
         """Localize K contact embeddings on one mesh.
 
@@ -125,6 +132,7 @@ class Localizer(nn.Module):
         views : (J, D, h, w) from `encode_views`, or (1, D, h, w) from `encode_photo` with J times `NO_CAMERA`.
         side : `human`, `object` or `general`: whose decoder.
         branches : K sides, by the contact token of each answer, for the splitter; None for `side` throughout.
+        patches : (J, n) the patches to decode, from `covered_patches`; None for all.
 
         Returns
         -------
@@ -138,7 +146,11 @@ class Localizer(nn.Module):
             prompts = tokens[:, :count, None]  # (K, J, 1, D)
         dense = self.prompt_encoder.no_mask_embed.weight[0][:, None, None]
         positions = self._positions()  # (1, D, h, w)
-        return self.decoder(side).decode(views + dense, positions, prompts).float()
+        decoder = self.decoder(side)
+        if patches is None:
+            return join_tiles(decoder.decode(views + dense, positions, prompts).float(), views.shape[-1])
+        tiles = decoder.decode(gather_patches(views + dense, patches), gather_patches(positions, patches), prompts)
+        return spread_patches(tiles.float(), patches, views.shape[-1])
 
     def _positions(self) -> Tensor:
         """(1, D, h, w) SAM's positional encoding, from frequencies in single precision unless asked to round them."""
