@@ -23,7 +23,7 @@ from ivlm_core.bodies import PART_NAMES, load_body
 from ivlm_core.checkpoints import build_model
 from ivlm_core.config import GenerationConfig, Profile, TokenConfig, load_profile
 from ivlm_core.lift import lift_masks
-from ivlm_core.localize import Localizer
+from ivlm_core.localize import Localizer, covered_patches
 from ivlm_core.reason import ContactTokenizer, Reasoner, clip_pixels, contact_questions
 from ivlm_core.reason.prompts import SYSTEM
 from ivlm_core.render import HUMAN_VIEWS, load_or_build_view_pack
@@ -57,6 +57,9 @@ class Bench:
         body = load_body("anny").mesh
         self.pack: ViewPack = load_or_build_view_pack(body, HUMAN_VIEWS, profile.sam.image_size, "normals", cache)
         self.views = self.localizer.encode_views(self.pack.images)
+        self.patches = None
+        if profile.localize.patches == "covered":
+            self.patches = covered_patches(self.pack, profile.sam.image_size // profile.sam.patch_size).to(device)
 
     def time(self, work: Callable[[], Any], repeats: int = 5) -> float:
         """Median ms, with the device's queue emptied."""
@@ -72,7 +75,7 @@ class Bench:
         return [contact_questions(label, PART_NAMES)[0] for label in LABELS[:count]]
 
     def masks(self, embeddings: Tensor) -> Tensor:
-        return self.localizer(embeddings, self.pack.camera_parameters, self.views, "human")
+        return self.localizer(embeddings, self.pack.camera_parameters, self.views, "human", patches=self.patches)
 
     @torch.inference_mode()
     def ours(self, count: int) -> Tensor:
@@ -98,7 +101,7 @@ class Bench:
             state = self._plain(question, answer)
             embedding = self.reasoner.projection(state[None])
             views = self.localizer.encode_views(self.pack.images)
-            masks = self.localizer(embedding, self.pack.camera_parameters, views, "human")
+            masks = self.localizer(embedding, self.pack.camera_parameters, views, "human", patches=self.patches)
             contacts.append(lift_masks(masks, self.pack, self.profile.lift.method))
         return torch.cat(contacts)
 
@@ -154,6 +157,7 @@ def main() -> None:
     profile = load_profile(options.profile)
     # Random weights know no grammar; the tokens are those of the shipped tokenizer, the sizes those of the profile.
     profile = dataclasses.replace(profile, tokens=TokenConfig(), generation=GenerationConfig(96, guided=True))
+    torch.manual_seed(0)
     with torch.inference_mode():
         bench = Bench(profile, device, dtype, ArrayCache(options.cache))
         bench.prepare(len(LABELS))
