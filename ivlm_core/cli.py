@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, help="folder for result.json, contacts.npz, pictures, meshes"
     )
     contact.add_argument("--reasoning", choices=("parts", "direct"), default="parts", help="default: %(default)s")
+    contact.add_argument(
+        "--quantize",
+        choices=("none", "int8"),
+        default="none",
+        help="weights of the language model (default: %(default)s)",
+    )
     contact.add_argument("--mode", choices=MODES, default="joint", help="what is asked (default: %(default)s)")
     contact.add_argument("--threshold", type=float, default=0.5, help="contact threshold (default: %(default)s)")
     contact.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
@@ -114,7 +120,9 @@ def contact_command(options: argparse.Namespace) -> int:
         mesh: Mesh | None = load_mesh(Path(path)) if path else None
         queries.append(ObjectQuery(label, object_id=str(number), mesh=mesh))
     frame = Frame(load_image(options.image))
-    pipeline = Pipeline.load(options.model, options.device, options.dtype, options.reasoning, options.mode)
+    pipeline = Pipeline.load(
+        options.model, options.device, options.dtype, options.reasoning, options.mode, quantize=options.quantize
+    )
     result = pipeline.run(frame, queries)
     overlay = draw_overlay(frame, result, options.threshold, queries)
     summary = write_result(options.out, result, overlay, options.threshold)

@@ -65,6 +65,7 @@ def _load_pipeline(parameters: NodeParameters) -> Any:
         dtype=parameters.dtype,
         reasoning=parameters.reasoning,
         mode=parameters.mode,
+        quantize=parameters.quantize,
         cache_dir=Path(parameters.cache_dir) if parameters.cache_dir else None,
         body=parameters.body_model,
         body_path=Path(parameters.body_model_path) if parameters.body_model_path else None,

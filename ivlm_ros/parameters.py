@@ -37,6 +37,7 @@ class NodeParameters:
     dtype: str = "auto"
     reasoning: str = "parts"
     mode: str = "joint"
+    quantize: str = "none"
     threads: int = 0
     body_model: str = "anny"
     body_model_path: str = ""
@@ -142,6 +143,11 @@ TABLE: dict[str, Entry] = {
         "the picture itself, on ~/image_contact).",
         Changes.UNCONFIGURED,
         choices=MODES,
+    ),
+    "quantize": Entry(
+        "Weights of the language model: none (as dtype says) or int8 (half the memory, slightly other answers).",
+        Changes.UNCONFIGURED,
+        choices=("none", "int8"),
     ),
     "threads": Entry(
         "Threads of the model on a CPU; 0: one fewer than there are cores, so that messages are handled meanwhile.",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivlm_core.draw.answers import answers
+from ivlm_core.draw.answers import answers, spoken
 from ivlm_core.types import FrameResult, HumanContact, Mesh, ObjectAffordance, Unanswered, ViewPack
 
 MESH = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], dtype=np.int32))
@@ -66,3 +66,20 @@ def test_reason_stands_by_the_missing_side(side: str) -> None:
     contacts, affordances = ((), (affordance("a"),)) if side == "human" else ((contact("a"),), ())
     (one,) = answers(FrameResult(contacts, affordances, (reason, other)))
     assert one.missing == (reason,)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (
+            "The contacting body parts are hips, torso, and the contact region is <HCON>",
+            "The contacting body parts are hips, torso.",
+        ),
+        ("The affordance type is sit, and the contact region is [SEG].", "The affordance type is sit."),
+        ("It is <OCON>", "It is."),
+        ("a plain sentence.", "a plain sentence."),
+        ("", ""),
+    ],
+)
+def test_people_read_the_sentence_without_its_token(answer, sentence):
+    assert spoken(answer) == sentence

@@ -191,6 +191,14 @@ def test_bfloat16_runs_and_agrees_roughly(pipeline, cache_dir):
     np.testing.assert_allclose(first.probability, second.probability, atol=0.05)
 
 
+def test_int8_runs_and_agrees_roughly(cache_dir):
+    small = Pipeline.load("tiny", device="cpu", quantize="int8", cache_dir=cache_dir, reasoning="direct")
+    full = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, reasoning="direct")
+    assert small.weights_hash != full.weights_hash
+    first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (small, full))
+    np.testing.assert_allclose(first.probability, second.probability, atol=0.05)
+
+
 def test_many_threads_get_their_own_answers(pipeline):
     queries = [ObjectQuery(label) for label in ("chair", "cup", "ball", "box")]
     expected = [pipeline.run(FRAME, [query]).human_contacts[0].probability for query in queries]
@@ -232,6 +240,7 @@ def test_too_many_objects(pipeline):
         ({"model": "enormous"}, "model"),
         ({"body": "robot"}, "body"),
         ({"mode": "guess"}, "mode"),
+        ({"quantize": "int2"}, "quantize"),
     ],
 )
 def test_parameter_out_of_range(arguments, named, cache_dir):

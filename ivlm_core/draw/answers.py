@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,17 @@ class Answer:
     human: HumanContact | None = None
     affordance: ObjectAffordance | None = None
     missing: tuple[Unanswered, ...] = ()
+
+
+_CONTACT_TOKEN = re.compile(r",? (?:and )?(?:the contact region is )?[<\[][A-Z]+[>\]]\.?$")
+
+
+def spoken(answer: str) -> str:
+    """The sentence without the contact token at its end, which people need not read; empty where that is all."""
+    sentence = _CONTACT_TOKEN.sub("", answer)
+    if sentence == answer:
+        return answer
+    return "" if sentence == "It is" else f"{sentence}."
 
 
 def answers(result: FrameResult) -> list[Answer]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ivlm_core.draw.answers import Answer, answers
+from ivlm_core.draw.answers import Answer, answers, spoken
 from ivlm_core.draw.heat import NEUTRAL_GREY, heat_colors
 from ivlm_core.draw.text import Color, line_height, one_line, put_text, text_width, wrap
 from ivlm_core.draw.thumbnails import block_size, view_block
@@ -238,7 +238,7 @@ def _said(column: ByteArray, title: str, given: HumanContact | ObjectAffordance 
     y += line_height(14)
     lines = _rows(tile)[0]
     if given is not None:
-        for index, line in enumerate(wrap(given.answer or "(no sentence)", 13, width, lines)):
+        for index, line in enumerate(wrap(spoken(given.answer) or "(no sentence)", 13, width, lines)):
             put_text(column, line, 0, y + index * line_height(13), 13, _INK)
     return y + lines * line_height(13) + 2
 
@@ -310,7 +310,7 @@ def _nothing_card(card: ByteArray, result: FrameResult) -> None:
     put_text(card, title, 2 * _PAD, 2 * _PAD, 20, _INK, bold=True)
     y = 2 * _PAD + 40
     for contact in result.image_contacts[:8]:
-        for line in wrap(f"{contact.object_label}: {contact.answer}", 15, width - 4 * _PAD, 2):
+        for line in wrap(f"{contact.object_label}: {spoken(contact.answer)}", 15, width - 4 * _PAD, 2):
             put_text(card, line, 2 * _PAD, y, 15, _INK)
             y += line_height(15)
         y += 6
