@@ -27,8 +27,6 @@ _ivlm_env() {
   esac
   # Large images are lost in Fast DDS's default shared-memory segment; a profile the user has chosen stays. The older
   # FASTRTPS_… variable is not set, because the wheels' Fast DDS 3 would warn about it.
-  # Large images are lost in Fast DDS's default shared-memory segment; a profile the user has chosen stays. The older
-  # FASTRTPS_… variable is not set, because the wheels' Fast DDS 3 would warn about it.
   profile="$root/install/ivlm_ros/share/ivlm_ros/config/fastdds_large_images.xml"
   if [ -z "${FASTDDS_DEFAULT_PROFILES_FILE:-}${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ] && [ -f "$profile" ]; then
     export FASTDDS_DEFAULT_PROFILES_FILE="$profile"

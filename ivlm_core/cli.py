@@ -54,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LABEL[=MESH]",
         help="an object in the picture, optionally with its mesh file (OBJ, PLY, STL, GLB); may be repeated",
     )
-    contact.add_argument("--model", default="tiny", help="tiny, or a checkpoint directory (default: %(default)s)")
+    contact.add_argument(
+        "--model",
+        default="tiny",
+        help="tiny, interactvlm-7b, interactvlm-13b, or a checkpoint directory (default: %(default)s)",
+    )
     contact.add_argument(
         "--out", type=Path, required=True, help="folder for result.json, contacts.npz, pictures, meshes"
     )
@@ -110,13 +114,15 @@ def contact_command(options: argparse.Namespace) -> int:
     from ivlm_core.objects import load_mesh
     from ivlm_core.pipeline import Pipeline
 
-    if not 0.0 < options.threshold < 1.0:
-        raise ConfigError("--threshold", f"is {options.threshold}", "give a number between 0 and 1")
+    if not 0.0 <= options.threshold <= 1.0:
+        raise ConfigError("--threshold", f"is {options.threshold}", "give a number from 0 to 1")
     if not options.objects and options.mode != "scene":
         raise ConfigError("--object", "is missing", "name an object, or use --mode scene")
     queries = []
     for number, text in enumerate(options.objects):
-        label, _, path = text.partition("=")
+        label, equals, path = text.partition("=")
+        if equals and not path:
+            raise ConfigError("--object", f"{text!r} names no mesh file", "give LABEL=MESH, or LABEL alone")
         mesh: Mesh | None = load_mesh(Path(path)) if path else None
         queries.append(ObjectQuery(label, object_id=str(number), mesh=mesh))
     frame = Frame(load_image(options.image))

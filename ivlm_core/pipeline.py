@@ -64,8 +64,9 @@ ANY = "any object"
 
 @dataclass(frozen=True)
 class _Asked:
-    """One question about one object, and the answer to it."""
+    """One question about one object, and the answer to it. `number` is the query's place in its frame."""
 
+    number: int
     query: ObjectQuery
     question: Question
     answer: Reasoning
@@ -219,9 +220,9 @@ class Pipeline:
             pictures = [item for item in answered if item.question.side == "general"]
             things = [
                 (item, match, views)
-                for query, match, views in zip(queries, matches, objects, strict=False)
+                for number, (match, views) in enumerate(zip(matches, objects, strict=True))
                 for item in answered
-                if item.question.side == "object" and item.query is query
+                if item.question.side == "object" and item.number == number
             ]
             with _timed(seconds, "localize"):
                 body_masks = self._localize(bodies, self._body)
@@ -274,12 +275,14 @@ class Pipeline:
 
     def _reason(self, frame: Frame, queries: Sequence[ObjectQuery]) -> list[_Asked]:
         """All questions about all queries and their answers, in one batch over one image prefix."""
-        pairs = [(query, question) for query in queries for question in self._questions(query)]
+        pairs = [
+            (number, query, question) for number, query in enumerate(queries) for question in self._questions(query)
+        ]
         if not pairs:
             return []
         prefix = self._reasoner.encode_image(frame.image)
-        answers = self._reasoner.answer(prefix, [question for _, question in pairs])
-        return [_Asked(query, question, answer) for (query, question), answer in zip(pairs, answers, strict=True)]
+        answers = self._reasoner.answer(prefix, [question for _, _, question in pairs])
+        return [_Asked(*pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
 
     def _localize(self, items: Sequence[_Asked], views: _Views) -> Tensor | None:
         """(K, J, h, w) mask logits of K answers of one side on one mesh, or None without any."""

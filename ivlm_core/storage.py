@@ -15,6 +15,16 @@ import numpy as np
 log = logging.getLogger("ivlm")
 
 
+def _umask() -> int:
+    # It can only be read by setting it, for the whole process: once, before there are threads that make files.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+_UMASK = _umask()
+
+
 def default_cache_dir() -> Path:
     """`$IVLM_CACHE_DIR`, else `$XDG_CACHE_HOME/ivlm_ros`, else `~/.cache/ivlm_ros`."""
     if chosen := os.environ.get("IVLM_CACHE_DIR"):
@@ -33,9 +43,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         # mkstemp makes private files; a result should have the permissions of any other file the user writes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -75,9 +83,11 @@ class ArrayCache:
 
     def store(self, kind: str, key: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write the arrays under `key`; where the disk refuses, say so once and go on without."""
+        if any(array.dtype.hasobject for array in arrays.values()):
+            raise TypeError("only plain arrays are cached, never pickled objects")
         try:
             with atomic_path(self.path(kind, key)) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **dict(arrays))
+                np.savez(stream, **dict(arrays))  # type: ignore[arg-type]
         except OSError as error:
             if not self._warned:
                 log.warning(

@@ -193,8 +193,9 @@ class ObjectQuery:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label", check_label(self.label))
-        if len(self.object_id) > 256 or len(self.person_id) > 256:
-            raise InputError("object.id", f"has {len(self.object_id)} characters", "at most 256 are allowed")
+        for name, value in (("id", self.object_id), ("person_id", self.person_id)):
+            if len(value) > 256:
+                raise InputError(f"object.{name}", f"has {len(value)} characters", "at most 256 are allowed")
         if not 0.0 <= self.score <= 1.0:
             raise InputError("object.score", f"is {self.score!r}", "give a number in [0, 1]")
         if self.box_xyxy is not None:

@@ -85,6 +85,8 @@ def question_from_messages(
             refused.append(error)
     if labels:
         queries = [ObjectQuery(label) for label in labels[:max_objects]]
+        if len(labels) > max_objects:
+            refused.append(InputError("labels", f"are {len(labels)}", f"max_objects allows {max_objects}: raise it"))
     else:
         queries, errors = queries_from_objects(objects, (size[0], size[1]), max_objects)
         refused += errors

@@ -38,7 +38,7 @@ from ivlm_ros.parameters import NodeParameters, ParameterStore
 from ivlm_ros.reporting import Reporter
 from ivlm_ros.srv import EstimateContact
 from ivlm_ros.transport import use_large_image_profile
-from ivlm_ros.worker import Worker, wait_for
+from ivlm_ros.worker import WORKER_THREAD, Worker, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -305,11 +305,15 @@ class ContactNode(LifecycleNode):
         pipeline, worker, values = self._pipeline, self._worker, self.parameters.values
         if worker is None:
             raise InputError("state", f"is {self.state}", "activate the node first")
-        if not request.objects:
+        if not request.objects and not values.asked_always:
             raise InputError("objects", "is empty", "name at least one object")
         info = request.camera_info
         question = question_from_messages(
-            request.image, request.objects, (), info if info.width or info.height else None, values.max_objects
+            request.image,
+            request.objects,
+            values.asked_always,
+            info if info.width or info.height else None,
+            values.max_objects,
         )
         for error in question.refused:
             self.reporter.bad_input(error)
@@ -388,6 +392,10 @@ def run() -> NoReturn:
         code = main()
     except Exception:
         traceback.print_exc()
+    # Reference cycles keep the DDS participant, and with it a shared-memory segment that would outlive the process. A
+    # model that is still at work must keep what it works with.
+    if not any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
+        gc.collect()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -33,7 +33,7 @@ class Outputs:
     def __init__(self, node: LifecycleNode, body_frame: str, marker_triangles: int) -> None:
         self._node = node
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        # Late viewers get the last markers at once, with the mesh they carry.
+        # Late viewers get the last markers that were made, if anybody was looking then.
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )

@@ -123,7 +123,11 @@ def _not_yet(what: str) -> Check:
 
 
 TABLE: dict[str, Entry] = {
-    "model": Entry("Model: 'tiny' or a checkpoint directory.", Changes.UNCONFIGURED, check=_not_empty),
+    "model": Entry(
+        "Model: tiny, interactvlm-7b, interactvlm-13b, or a checkpoint directory.",
+        Changes.UNCONFIGURED,
+        check=_not_empty,
+    ),
     "device": Entry(
         "Where the model runs: auto (CUDA when there is one), cpu, cuda or cuda:N.", Changes.UNCONFIGURED, check=_device
     ),
@@ -180,14 +184,16 @@ TABLE: dict[str, Entry] = {
         choices=("best_effort", "reliable"),
     ),
     "detections_type": Entry(
-        "Type of the detections topic: ivlm_ros (ivlm_ros/DetectedObjectArray).", Changes.NEVER, check=_detections_type
+        "Type of the detections topic: ivlm_ros (ivlm_ros/DetectedObjectArray).",
+        Changes.UNCONFIGURED,
+        check=_detections_type,
     ),
     "use_depth": Entry(
-        "Use depth images. Not supported yet: must be false.", Changes.NEVER, check=_not_yet("depth images")
+        "Use depth images. Not supported yet: must be false.", Changes.UNCONFIGURED, check=_not_yet("depth images")
     ),
     "use_bodies": Entry(
         "Use posed bodies of an estimator. Not supported yet: must be false.",
-        Changes.NEVER,
+        Changes.UNCONFIGURED,
         check=_not_yet("posed bodies"),
     ),
     "sync_queue": Entry(
@@ -232,6 +238,10 @@ TABLE: dict[str, Entry] = {
 _DEFAULTS = NodeParameters()
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def check_value(name: str, value: Any) -> Any:
     """The value as `NodeParameters` holds it.
 
@@ -244,7 +254,7 @@ def check_value(name: str, value: Any) -> Any:
     entry, default = TABLE[name], getattr(_DEFAULTS, name)
     if isinstance(default, tuple):
         # An empty list has no type in a parameter file, so that [''] stands for it.
-        value = tuple(text for text in value if text != "") if isinstance(value, Sequence) else value
+        value = tuple(text for text in value if text != "") if _is_list(value) else value
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):
@@ -299,11 +309,11 @@ class ParameterStore:
                 entry = TABLE[parameter.name]
                 if entry.changes is Changes.NEVER:
                     raise ConfigError(parameter.name, "is read-only", "set it when the node starts")
+                changes[parameter.name] = check_value(parameter.name, parameter.value)
                 if entry.changes is Changes.UNCONFIGURED and self._configured():
                     raise ConfigError(
                         parameter.name, "is read on configure", "clean the node up, set it, and configure again"
                     )
-                changes[parameter.name] = check_value(parameter.name, parameter.value)
         except IvlmError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.values = dataclasses.replace(self.values, **changes)
@@ -316,6 +326,8 @@ def _descriptor(name: str, entry: Entry) -> ParameterDescriptor:
         description=f"{entry.description} Changes: {entry.changes.value}.",
         additional_constraints=f"one of: {', '.join(entry.choices)}" if entry.choices else "",
         read_only=entry.changes is Changes.NEVER,
+        # The type is checked by `check_value`, whose refusal names the parameter and what to give.
+        dynamic_typing=True,
     )
     if entry.bounds is not None:
         low, high = entry.bounds

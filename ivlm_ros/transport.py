@@ -2,7 +2,8 @@
 
 A writer's shared-memory segment holds 512 KiB by default. A best-effort image above that (640×480 RGB is 900 KiB) is
 cut into fragments that do not fit at once, and nearly all images are lost. The profile in `config/` gives a segment of
-64 MiB. It must be set in the process that publishes the images, before that process starts to use ROS.
+12 MiB: enough for a 1080p image, and small enough for the 64 MB of /dev/shm in a container. It must be set in the
+process that publishes the images, before that process starts to use ROS.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Generic, TypeVar
 
 FrameT = TypeVar("FrameT")
+WORKER_THREAD = "ivlm_worker"
 
 
 class Worker(Generic[FrameT]):
@@ -36,7 +37,7 @@ class Worker(Generic[FrameT]):
         self._busy = False
         self._stopping = False
         # A daemon: a model that is in mid-inference must not keep a stopped process alive.
-        self._thread = threading.Thread(target=self._run, name="ivlm_worker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=WORKER_THREAD, daemon=True)
         self._thread.start()
 
     @property

@@ -65,6 +65,19 @@ def generate_launch_description():
             description="raw (sensor_msgs/Image) or compressed (CompressedImage); empty: what params_file says",
         ),
         DeclareLaunchArgument(
+            "image_reliability",
+            default_value="",
+            description="best_effort or reliable subscription to the images; empty: what params_file says",
+        ),
+        DeclareLaunchArgument(
+            "mode",
+            default_value="",
+            description="What is estimated: joint, human, binary, scene, …; empty: what params_file says",
+        ),
+        DeclareLaunchArgument(
+            "device", default_value="", description="auto, cpu, cuda or cuda:N; empty: what params_file says"
+        ),
+        DeclareLaunchArgument(
             "use_sim_time", default_value="", description="Follow /clock (true or false); empty: what params_file says"
         ),
         DeclareLaunchArgument(
@@ -87,7 +100,7 @@ def start_node(context):
         raise RuntimeError(f"params_file: {str(params_file)!r} does not exist")
 
     overrides = {}
-    for name in ("model", "image_transport"):
+    for name in ("model", "image_transport", "image_reliability", "mode", "device"):
         if value_of(name):
             # Without the type a directory called 7b would be read as text, but one called 7 as a number.
             overrides[name] = ParameterValue(value_of(name), value_type=str)
@@ -120,8 +133,16 @@ def start_node(context):
             ],
         )
     )
-    # The handler comes first, so that it is there before the node can finish to configure.
-    return [activate_once_configured, node, change_state(node, Transition.TRANSITION_CONFIGURE)]
+    say_that_it_failed = RegisterEventHandler(
+        OnStateTransition(
+            target_lifecycle_node=node,
+            start_state="configuring",
+            goal_state="unconfigured",
+            entities=[LogInfo(msg="ivlm_contact could not be configured: its own message above says why")],
+        )
+    )
+    # The handlers come first, so that they are there before the node can finish to configure.
+    return [activate_once_configured, say_that_it_failed, node, change_state(node, Transition.TRANSITION_CONFIGURE)]
 
 
 def change_state(node, transition_id):

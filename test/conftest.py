@@ -106,11 +106,15 @@ class FakePipeline:
         self.silent = False
         self.calls: list[tuple[Frame, list[Any]]] = []
         self.running = threading.Event()
+        # Cleared, it holds every run until it is set again.
+        self.gate = threading.Event()
+        self.gate.set()
 
     def run(self, frame: Frame, queries: Any) -> FrameResult:
         self.calls.append((frame, list(queries)))
         self.running.set()
         time.sleep(self.seconds)
+        assert self.gate.wait(60), "nobody opened the gate"
         if self.error is not None:
             raise self.error
         probability = np.full(40, 0.25, np.float32)

@@ -149,3 +149,13 @@ def test_wrong_shapes_and_methods_are_named(pack):
         lift_masks(torch.zeros(1, 4, SIZE, SIZE), pack, "sample", vote_threshold=0.3)
     with pytest.raises(InputError, match="upsample"):
         Lifter.from_pack(pack, 8, 8, "scatter")
+
+
+def test_lifting_learns_after_it_was_used_for_inference(pack):
+    fresh = build_view_pack(pack.mesh, HUMAN_VIEWS, 24, "normals")
+    with torch.inference_mode():
+        lift_masks(torch.zeros(1, 4, 24, 24), fresh)
+    logits = torch.zeros(1, 4, 24, 24, requires_grad=True)
+    lift_masks(logits, fresh).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() > 0

@@ -69,6 +69,12 @@ def test_order_is_kept_and_queries_do_not_mix(pipeline):
         )
 
 
+def test_one_query_given_twice_is_answered_twice(pipeline):
+    query = ObjectQuery("chair")
+    result = pipeline.run(FRAME, [query, query])
+    assert (len(result.human_contacts), len(result.object_affordances)) == (2, 2)
+
+
 def test_image_decides(pipeline):
     other = Frame(np.zeros_like(IMAGE))
     here, there = (pipeline.run(frame, [ObjectQuery("chair")]).human_contacts[0] for frame in (FRAME, other))

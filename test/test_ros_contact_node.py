@@ -155,12 +155,15 @@ def test_camera_info_reaches_the_model(run_node: Any, camera: Any, peer: Any, wa
 def test_slow_model_answers_the_newest_frame_and_counts_the_rest(run_node: Any, camera: Any, wait_until: Any) -> None:
     running = run_node().start()
     shown = camera(running)
-    running.pipeline.seconds = 0.5
+    running.pipeline.gate.clear()
     shown.show(1, "chair")
     assert running.pipeline.running.wait(5)
     for seconds in range(2, 21):
         shown.show(seconds, "chair")
         wait_until(lambda wanted=seconds: running.counters.total("detections_received") == wanted)
+    # Every image is paired and handed over before the model takes the next one.
+    wait_until(lambda: running.counters.get("dropped", "busy") == 18)
+    running.pipeline.gate.set()
     wait_until(lambda: len(shown.humans) == 2)
     assert shown.answered() == [1, 20]
     assert running.counters.get("dropped", "busy") == 18

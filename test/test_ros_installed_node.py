@@ -317,6 +317,25 @@ def test_sigint_while_the_model_loads_exits_0_within_two_seconds(
         node.close()
 
 
+def test_no_shared_memory_outlives_the_process(module_peer: Any, ros_image: Any, ros_detections: Any) -> None:
+    others = _segments(os.getpid())
+    node = Process(module_peer, "tidy", ros_image, ros_detections)
+    try:
+        wait_for(lambda: _segments(node.process.pid) - others)
+        own = _segments(node.process.pid) - others
+        assert node.stop(signal.SIGINT) == 0
+        assert {path for path in own if path.exists()} == set()
+    finally:
+        node.close()
+
+
+def _segments(pid: int) -> set[Path]:
+    """The DDS data segments that a process has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    paths = {Path(line.split()[-1]) for line in lines if "/dev/shm/fastdds_" in line}
+    return {path for path in paths if "port" not in path.name}
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

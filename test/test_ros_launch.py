@@ -247,8 +247,11 @@ def test_autostart_configures_and_then_activates(launch_file: ModuleType) -> Non
     (configure,) = [action.event for action in actions if isinstance(action, EmitEvent)]
     assert configure.transition_id == Transition.TRANSITION_CONFIGURE
     assert configure.lifecycle_node_matcher(node)
-    (handler,) = [action.event_handler for action in actions if isinstance(action, RegisterEventHandler)]
-    assert handler.target_lifecycle_node is node
+    handlers = [action.event_handler for action in actions if isinstance(action, RegisterEventHandler)]
+    handler, failed = sorted(handlers, key=lambda handler: handler.goal_state)
+    assert handler.target_lifecycle_node is failed.target_lifecycle_node is node
+    assert (failed.start_state, failed.goal_state) == ("configuring", "unconfigured")
+    assert not any(isinstance(action, EmitEvent) for action in failed.entities), "a failure is said, not repeated"
     # Coming back from active must not activate the node again.
     assert (handler.start_state, handler.goal_state) == ("configuring", "inactive")
     (activate,) = [action.event for action in handler.entities if isinstance(action, EmitEvent)]

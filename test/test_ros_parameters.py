@@ -137,7 +137,15 @@ def test_start_values_reach_the_store(context: rclpy.Context) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_rate", -1.0), ("max_rate", 5), ("model", 7), ("labels", ["a<b"]), ("use_depth", True)]
+    ("name", "value"),
+    [
+        ("max_rate", -1.0),
+        ("max_rate", "fast"),
+        ("labels", "chair"),
+        ("model", 7),
+        ("labels", ["a<b"]),
+        ("use_depth", True),
+    ],
 )
 def test_bad_start_value_names_the_parameter(context: rclpy.Context, name: str, value: Any) -> None:
     with pytest.raises(IvlmError) as caught:

@@ -52,6 +52,12 @@ def test_pickle_in_a_cache_file_is_never_loaded(tmp_path):
     assert cache.load("views", "a") is None
 
 
+def test_objects_are_never_stored(tmp_path):
+    with pytest.raises(TypeError, match="never pickled"):
+        ArrayCache(tmp_path).store("views", "a", {"x": np.array([print], dtype=object)})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unwritable_cache_warns_once_and_goes_on(tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("a file where the folder should be")

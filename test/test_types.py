@@ -79,6 +79,13 @@ def test_impossible_box(box):
         ObjectQuery("chair", box_xyxy=box)
 
 
+@pytest.mark.parametrize(("field", "named"), [("object_id", "object.id"), ("person_id", "object.person_id")])
+def test_endless_identifier_is_named(field, named):
+    with pytest.raises(InputError, match="has 300 characters") as caught:
+        ObjectQuery("chair", **{field: "x" * 300})
+    assert caught.value.field == named
+
+
 @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
 def test_score_out_of_range(score):
     with pytest.raises(InputError, match=r"object\.score"):

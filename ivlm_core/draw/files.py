@@ -85,7 +85,7 @@ def _stage(folder: Path, result: FrameResult, overlay: ByteArray | None, thresho
     for index, picture in enumerate(result.image_contacts):
         arrays[f"image_probability{f'_{index}' if index else ''}"] = picture.probability.astype(np.float32)
     with (folder / "contacts.npz").open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
     files.append("contacts.npz")
     if overlay is not None:
         good, encoded = cv2.imencode(".png", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 4])

@@ -180,9 +180,11 @@ def lifter_for(pack: ViewPack, logits: Tensor, method: Method, vote_threshold: f
     key = (*logits.shape[-2:], method, vote_threshold, str(logits.device), dtype)
     made = _cache_of(pack)
     if key not in made:
-        made[key] = Lifter.from_pack(
-            pack, logits.shape[-2], logits.shape[-1], method, vote_threshold, device=logits.device, dtype=dtype
-        )
+        # A matrix that was first made while inferring would be of no use to a later backward pass.
+        with torch.inference_mode(False):
+            made[key] = Lifter.from_pack(
+                pack, logits.shape[-2], logits.shape[-1], method, vote_threshold, device=logits.device, dtype=dtype
+            )
     return made[key]
 
 

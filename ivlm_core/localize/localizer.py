@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from segment_anything.modeling import PromptEncoder
@@ -44,6 +45,8 @@ class Localizer(nn.Module):
         self.splitter = AttentionSplitter(sam.prompt_dim) if profile.localize.splitter else None
         self.decoders = nn.ModuleDict({name: ViewMaskDecoder(sam) for name in profile.localize.decoders})
         self._shared_decoders = "shared_decoders" in profile.released_quirks
+        # The dense positional encoding, kept for the frequencies it was computed from.
+        self._kept_positions: tuple[Any, Tensor] | None = None
         self._rounded_positions = "rounded_positions" in profile.released_quirks
 
     @property
@@ -154,8 +157,13 @@ class Localizer(nn.Module):
 
     def _positions(self) -> Tensor:
         """(1, D, h, w) SAM's positional encoding, from frequencies in single precision unless asked to round them."""
-        if self._rounded_positions:
-            encoding = self.prompt_encoder.pe_layer
-            rounded = encoding.positional_encoding_gaussian_matrix.to(self.dtype).float()
-            encoding.positional_encoding_gaussian_matrix = rounded
-        return self.prompt_encoder.get_dense_pe().to(self.dtype)
+        frequencies = self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        key = (frequencies.data_ptr(), frequencies._version, self.dtype, self.device)
+        if self._kept_positions is None or self._kept_positions[0] != key:
+            if self._rounded_positions:
+                with torch.no_grad():
+                    frequencies.copy_(frequencies.to(self.dtype).float())
+                key = (frequencies.data_ptr(), frequencies._version, self.dtype, self.device)
+            with torch.inference_mode(False):
+                self._kept_positions = (key, self.prompt_encoder.get_dense_pe().to(self.dtype))
+        return self._kept_positions[1]
