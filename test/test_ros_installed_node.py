@@ -318,12 +318,15 @@ def test_sigint_while_the_model_loads_exits_0_within_two_seconds(
 
 
 def test_no_shared_memory_outlives_the_process(module_peer: Any, ros_image: Any, ros_detections: Any) -> None:
+    from lifecycle_msgs.srv import ChangeState
+
     others = _segments(os.getpid())
     node = Process(module_peer, "tidy", ros_image, ros_detections)
     try:
-        wait_for(lambda: _segments(node.process.pid) - others)
+        assert module_peer.node.create_client(ChangeState, f"{node.name}/change_state").wait_for_service(20)
         own = _segments(node.process.pid) - others
         assert node.stop(signal.SIGINT) == 0
+        assert own
         assert {path for path in own if path.exists()} == set()
     finally:
         node.close()
