@@ -56,6 +56,8 @@ def _from_sentencepiece(path: Path) -> Tokenizer:
         pieces = SentencePieceProcessor(model_proto=path.read_bytes())
     except (RuntimeError, OSError) as error:
         raise CheckpointError(str(path), f"is damaged: {error}", "copy it again") from error
+    if pieces.get_piece_size() == 0 or pieces.unk_id() < 0:
+        raise CheckpointError(str(path), "holds no vocabulary", "copy it again")
     vocabulary = {pieces.id_to_piece(number): number for number in range(pieces.get_piece_size())}
     tokenizer = Tokenizer(
         models.BPE(
