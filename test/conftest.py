@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from ivlm_core.types import Frame, FrameResult, HumanContact, Mesh, ObjectAffordance, Unanswered, ViewPack
 
-# Before anything imports rclpy: this session and its child processes see each other and nobody else. Ids above 101
+# Before anything imports rclpy: this test run and its child processes see each other and nobody else. Ids above 101
 # would reach into the range of ports that the system gives away.
 os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(102))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
