@@ -141,8 +141,10 @@ def _case_stages(case: str, reasoner: Reasoner, localizer: Localizer, arrays: Ar
     embedding = reasoner.projection(state[None])  # (1, D)
     yield Stage(f"{case}/seg_embedding", embedding, stored("seg_embedding"))
 
-    code = torch.from_numpy(stored("cam_params")).float()
-    if f"{case}_cam_raw" in arrays:
+    views = localizer.image_encoder(_view_pixels(case, localizer, arrays))
+    # A code of zeros is what the released model gives its encoder where there is no camera.
+    code = torch.from_numpy(arrays.get(f"{case}_cam_params", np.zeros((len(views), 5)))).float().reshape(-1, 5)
+    if f"{case}_cam_raw" in arrays and f"{case}_cam_params" in arrays:
         yield Stage(
             f"{case}/cam_params", camera_code(torch.from_numpy(stored("cam_raw")).float()), stored("cam_params")
         )
@@ -150,7 +152,6 @@ def _case_stages(case: str, reasoner: Reasoner, localizer: Localizer, arrays: Ar
     branch = next((side for side, token in reasoner.contact_ids.items() if token == ids[position]), "general")
     prompts = localizer.prompts(embedding, cameras, [branch])  # (1, J, D)
     yield Stage(f"{case}/featlift_out", prompts, stored("featlift_out"))
-    views = localizer.image_encoder(_view_pixels(case, localizer, arrays))
     yield Stage(f"{case}/image_embeddings", views, stored("image_embeddings"))
     masks = localizer(embedding, cameras, views, case, [branch])  # (1, J, h, w)
     yield Stage(f"{case}/low_res_masks", masks, stored("low_res_masks"))
