@@ -15,6 +15,8 @@ from ivlm_core import ConfigError, IvlmError
 
 NODE = "ivlm_contact"
 EXECUTABLE = "contact_node"
+# After how long an unanswered transition is looked into.
+ASK_AGAIN_SECONDS = 20.0
 
 
 class NodeError(IvlmError):
@@ -96,34 +98,47 @@ class NodeProcess:
         """
         import rclpy
         from lifecycle_msgs.msg import Transition
-        from lifecycle_msgs.srv import ChangeState
+        from lifecycle_msgs.srv import ChangeState, GetState
 
         identifiers = {
-            "configure": Transition.TRANSITION_CONFIGURE,
-            "activate": Transition.TRANSITION_ACTIVATE,
-            "deactivate": Transition.TRANSITION_DEACTIVATE,
-            "cleanup": Transition.TRANSITION_CLEANUP,
+            "configure": (Transition.TRANSITION_CONFIGURE, "inactive"),
+            "activate": (Transition.TRANSITION_ACTIVATE, "active"),
+            "deactivate": (Transition.TRANSITION_DEACTIVATE, "inactive"),
+            "cleanup": (Transition.TRANSITION_CLEANUP, "unconfigured"),
         }
         if name not in identifiers:
             raise ConfigError("transition", f"{name!r} is unknown", f"allowed: {', '.join(identifiers)}")
+        identifier, goal = identifiers[name]
         client = ros_node.create_client(ChangeState, f"{NODE}/change_state")
+        asking = ros_node.create_client(GetState, f"{NODE}/get_state")
         try:
             deadline = time.monotonic() + timeout
             while not client.wait_for_service(timeout_sec=0.2):
                 self.check_running()
                 if time.monotonic() > deadline:
                     raise NodeError("node", f"has no {client.srv_name} after {timeout:.0f} s", f"see {self.log}")
-            future = client.call_async(ChangeState.Request(transition=Transition(id=identifiers[name])))
-            deadline = time.monotonic() + timeout
+            future = client.call_async(ChangeState.Request(transition=Transition(id=identifier)))
+            deadline, ask_again = time.monotonic() + timeout, time.monotonic() + ASK_AGAIN_SECONDS
             while not future.done():
                 rclpy.spin_until_future_complete(ros_node, future, timeout_sec=0.2)
                 self.check_running()
                 if time.monotonic() > deadline:
                     raise NodeError("node", f"did not {name} within {timeout:.0f} s", f"see {self.log}")
+                if time.monotonic() > ask_again and not future.done():
+                    # Right after discovery DDS may lose a response. A transition that is going on answers no other
+                    # service, and one that was never asked for is asked for again.
+                    state = asking.call_async(GetState.Request())
+                    rclpy.spin_until_future_complete(ros_node, state, timeout_sec=2.0)
+                    if state.done() and not future.done():
+                        if state.result().current_state.label == goal:
+                            return
+                        future = client.call_async(ChangeState.Request(transition=Transition(id=identifier)))
+                    ask_again = time.monotonic() + ASK_AGAIN_SECONDS
             if not future.result().success:
                 raise NodeError("node", f"refused to {name}:\n{self.last_lines()}", f"see {self.log}")
         finally:
             ros_node.destroy_client(client)
+            ros_node.destroy_client(asking)
 
     def stop(self, timeout: float = 15.0) -> int:
         """Stop the process with SIGINT, as Ctrl-C does, and return its exit code; after `timeout` seconds kill it."""

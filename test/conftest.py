@@ -233,14 +233,45 @@ class RosPeer:
             self.node.destroy_client(client)
 
     def change_state(self, node: str, label: str, seconds: float = 120.0) -> bool:
-        """Ask a life-cycle node for a transition by its name; True when it succeeded."""
-        from lifecycle_msgs.srv import ChangeState
+        """Ask a life-cycle node for a transition by its name; True when it succeeded.
+
+        Right after discovery DDS may lose a request or its response: where none comes, the node is asked for its state.
+        """
+        from lifecycle_msgs.srv import ChangeState, GetState
 
         request = ChangeState.Request()
         request.transition.label = label
         # Older distributions look at the id alone.
         request.transition.id = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}[label]
-        return bool(self.call(ChangeState, f"{node}/change_state", request, seconds).success)
+        goal = {"configure": "inactive", "cleanup": "unconfigured", "activate": "active", "deactivate": "inactive"}[
+            label
+        ]
+        changing = self.node.create_client(ChangeState, f"{node}/change_state")
+        asking = self.node.create_client(GetState, f"{node}/get_state")
+        try:
+            assert changing.wait_for_service(seconds), f"no service {node}/change_state"
+            asked_first = self._answer(asking.call_async(GetState.Request()), 20.0)
+            start = asked_first.current_state.label if asked_first else ""
+            deadline = time.monotonic() + seconds
+            future = changing.call_async(request)
+            while (response := self._answer(future, 20.0)) is None:
+                assert time.monotonic() < deadline, f"{node} did not {label} within {seconds} s"
+                state = self._answer(asking.call_async(GetState.Request()), 5.0)
+                if state is not None and state.current_state.label == goal:
+                    return True
+                if state is not None and state.current_state.label == start:
+                    future = changing.call_async(request)
+            return bool(response.success)
+        finally:
+            self.node.destroy_client(changing)
+            self.node.destroy_client(asking)
+
+    def _answer(self, future: Any, seconds: float) -> Any:
+        """The future's result, or None when there is none in time."""
+        deadline = time.monotonic() + seconds
+        while not future.done() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return future.result() if future.done() else None
 
     def close(self) -> None:
         """Stop spinning and leave the network."""
