@@ -219,10 +219,9 @@ class Pipeline:
             bodies = [item for item in answered if item.question.side == "human"]
             pictures = [item for item in answered if item.question.side == "general"]
             things = [
-                (item, match, views)
-                for number, (match, views) in enumerate(zip(matches, objects, strict=True))
+                (item, matches[item.number], objects[item.number])
                 for item in answered
-                if item.question.side == "object" and item.number == number
+                if item.question.side == "object"
             ]
             with _timed(seconds, "localize"):
                 body_masks = self._localize(bodies, self._body)

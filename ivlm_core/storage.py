@@ -7,12 +7,16 @@ import logging
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 log = logging.getLogger("ivlm")
+
+# What NumPy raises for an `.npz` that is missing, cut short, damaged, oversized, or holds pickled objects.
+UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def _umask() -> int:
@@ -74,7 +78,7 @@ class ArrayCache:
         except FileNotFoundError:
             self.misses += 1
             return None
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (*UNREADABLE, KeyError) as error:
             log.warning("cache file %s is unreadable and will be made again: %s", path, error)
             self.misses += 1
             return None

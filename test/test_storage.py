@@ -44,6 +44,20 @@ def test_truncated_cache_file_is_a_miss(tmp_path):
     assert cache.load("views", "a") is None
 
 
+@pytest.mark.parametrize("offset", range(60, 400, 20))
+def test_damaged_compressed_cache_file_is_a_miss_or_whole(tmp_path, offset):
+    cache = ArrayCache(tmp_path)
+    path = cache.path("views", "a")
+    path.parent.mkdir(parents=True)
+    stored = np.random.default_rng(0).integers(0, 4, 5000)
+    np.savez_compressed(path, x=stored)
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    loaded = cache.load("views", "a")
+    assert loaded is None or np.array_equal(loaded.get("x", []), stored)
+
+
 def test_pickle_in_a_cache_file_is_never_loaded(tmp_path):
     cache = ArrayCache(tmp_path)
     path = cache.path("views", "a")

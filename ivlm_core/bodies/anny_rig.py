@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.errors import InputError, MeshError, shown
+from ivlm_core.storage import UNREADABLE
 from ivlm_core.types import FloatArray, IntArray, Mesh
 
 ASSET = Path(__file__).parent / "data" / "anny_neutral.npz"
@@ -184,7 +183,7 @@ def read_rig(path: Path) -> AnnyRig:
         metadata = json.loads(str(stored["metadata"]))
     except FileNotFoundError:
         raise MeshError("body asset", f"{path} is missing", REBUILD) from None
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*UNREADABLE, KeyError, IndexError) as error:
         raise MeshError("body asset", f"{path} is damaged: {error}", REBUILD) from error
     for array in arrays.values():
         array.flags.writeable = False

@@ -16,7 +16,6 @@ you trust, since opening a pickle runs whatever code is in it:
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from ivlm_core.bodies.model import BodyModel
 from ivlm_core.bodies.parts import dominant_parts, smpl_part
 from ivlm_core.errors import MeshError
+from ivlm_core.storage import UNREADABLE
 from ivlm_core.types import Mesh
 
 HIP_SPREAD_DEGREES = 30.0
@@ -42,9 +42,6 @@ _FINGER_JOINTS = tuple(
     for joint in (1, 2, 3)
 )
 _LEFT_HIP, _RIGHT_HIP = 1, 2
-
-# What reading a broken or hostile archive member can raise; MemoryError when its header claims an absurd size.
-_UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def _read_arrays(name: str, path: Path, layout: _Layout) -> dict[str, NDArray[An
                 if sizes.get(f"{key}.npy", 0) > 8 * int(np.prod(shape)) + 4096:
                     raise _misfit(path, key, "is larger than it can be", name)
                 arrays[key] = _checked(archive, path, key, shape, name)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise MeshError("body.model_path", f"{path} is damaged: {error}", "download it again") from error
     if arrays["f"].min() < 0 or arrays["f"].max() >= layout.vertices:
         raise _misfit(path, "f", f"holds indices outside 0…{layout.vertices - 1}", name)
@@ -153,7 +150,7 @@ def _checked(archive: Any, path: Path, key: str, shape: tuple[int, ...], name: s
         raise _misfit(path, key, "is missing", name)
     try:
         array: NDArray[Any] = archive[key]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _misfit(path, key, f"cannot be read without pickle or is damaged: {error}", name) from error
     if array.shape != shape:
         raise _misfit(path, key, f"has shape {array.shape}, expected {shape}", name)

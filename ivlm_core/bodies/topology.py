@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from ivlm_core.bodies.correspondence import correspond
 from ivlm_core.bodies.model import BodyModel
 from ivlm_core.bodies.parts import PART_NAMES
 from ivlm_core.errors import InputError, MeshError, shown
-from ivlm_core.storage import ArrayCache
+from ivlm_core.storage import UNREADABLE, ArrayCache
 from ivlm_core.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -44,8 +43,6 @@ SLACK = 1e-4
 MAX_ENTRIES_PER_VERTEX = 256
 
 _CSR_KEYS = ("data", "indices", "indptr", "shape", "format")
-# What reading a broken or hostile archive member can raise.
-_UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +147,7 @@ def load_body_map(path: Path, source: BodyModel, target: BodyModel) -> BodyMap:
                 matrix = csr_array(dense)
             else:
                 matrix = _read_csr(archive, sizes, path, shape, source, target)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise MeshError("body_map.path", f"{path} is damaged: {error}", "make it again") from error
     with np.errstate(over="ignore"):
         matrix = matrix.astype(np.float32)
@@ -248,7 +245,7 @@ def _member(archive: Any, sizes: Mapping[str, int], key: str, path: Path, kinds:
         raise _misfit(path, key, "is larger than it can be")
     try:
         array: NDArray[Any] = archive[key]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _misfit(path, key, f"cannot be read without pickle or is damaged: {error}") from error
     if array.dtype.kind not in kinds:
         raise _misfit(path, key, f"has dtype {array.dtype}")
