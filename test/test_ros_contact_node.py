@@ -33,12 +33,17 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class Camera:
     """Publishes images with their detections, and hears the answers."""
 
-    def __init__(self, running: Any, peer: Any, image: Any, detections: Any) -> None:
+    def __init__(self, running: Any, peer: Any, image: Any, detections: Any, wait_until: Any) -> None:
         self._make_image, self._make_detections = image, detections
         self.humans = peer.hear(HumanContactArray, "ivlm_contact/human_contacts")
         self.objects = peer.hear(ObjectAffordanceArray, "ivlm_contact/object_affordances")
         self._images = peer.publisher(Image, "image", reader=running)
         self._detections = peer.publisher(DetectedObjectArray, "detections", reader=running)
+        # An answer that is published before its reader is found would be lost.
+        outputs = running.node._outputs
+        if outputs is not None:
+            wait_until(outputs._human.get_subscription_count)
+            wait_until(outputs._object.get_subscription_count)
 
     def show(self, seconds: int, *labels: str, **fields: Any) -> Image:
         image = self.show_image(seconds, **fields)
@@ -55,8 +60,8 @@ class Camera:
 
 
 @pytest.fixture
-def camera(peer: Any, ros_image: Any, ros_detections: Any) -> Any:
-    return lambda running: Camera(running, peer, ros_image, ros_detections)
+def camera(peer: Any, ros_image: Any, ros_detections: Any, wait_until: Any) -> Any:
+    return lambda running: Camera(running, peer, ros_image, ros_detections, wait_until)
 
 
 def test_life_cycle_loads_subscribes_and_frees(run_node: Any, fake_pipeline: Any) -> None:
