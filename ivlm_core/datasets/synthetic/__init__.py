@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ivlm_core.datasets.synthetic.bag import write_demo_bag
 from ivlm_core.datasets.synthetic.camera import SceneCamera
-from ivlm_core.datasets.synthetic.programs import PROGRAMS
+from ivlm_core.datasets.synthetic.demo_programs import PROGRAMS
 from ivlm_core.datasets.synthetic.renderer import Render, SceneRenderer, Surroundings
 from ivlm_core.datasets.synthetic.scene import GROUND, NOTHING, PERSON, PlacedObject, Scene
 

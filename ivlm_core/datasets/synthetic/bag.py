@@ -11,7 +11,7 @@ import numpy as np
 
 from ivlm_core.datasets.bags import BagRecorder, BagTopic, message_store
 from ivlm_core.datasets.synthetic.camera import DEFAULT_INTRINSICS, SceneCamera
-from ivlm_core.datasets.synthetic.programs import PROGRAMS
+from ivlm_core.datasets.synthetic.demo_programs import PROGRAMS
 from ivlm_core.datasets.synthetic.renderer import SceneRenderer
 from ivlm_core.errors import ConfigError
 from ivlm_core.types import ByteArray, CameraIntrinsics

@@ -25,6 +25,9 @@ class PlacedObject:
     shape : its parts in the object's own frame, metres, y up.
     rotation : (3, 3) from the object's frame to the world; translation : (3,) metres, where its origin is.
     color : RGB, 0…255; part_colors : the parts that have a colour of their own.
+    mode : how it is used ("left hand", "both feet"); empty where nobody touches it.
+    parts : the body parts that are meant to touch it.
+    name : what people call it where that is not the shape's own label ("dining table" for a table).
     """
 
     shape: Shape
@@ -32,10 +35,13 @@ class PlacedObject:
     translation: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     color: tuple[int, int, int] = (150, 150, 150)
     part_colors: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    mode: str = ""
+    parts: frozenset[str] = frozenset()
+    name: str = ""
 
     @property
     def label(self) -> str:
-        return self.shape.label
+        return self.name or self.shape.label
 
     @property
     def mesh(self) -> Mesh:
@@ -69,6 +75,10 @@ class Scene:
     body_faces : (F, 3) int32.
     body_colors : (V, 3) uint8 RGB: skin and clothes.
     objects : the placed objects, of which the first is touched.
+    phenotype : the person's (gender, age, muscle, weight, height), 0…1 each, as Anny has them.
+    rotations : bone name → (3, 3), the pose, as `AnnyRig.pose` wants it.
+    translation : (3,) metres, where the body's origin (the pelvis) is in the world.
+    joints : (B, 3) metres, the posed bone heads in the world; None where nobody asked for them.
     """
 
     name: str
@@ -76,6 +86,10 @@ class Scene:
     body_faces: IntArray
     body_colors: ByteArray
     objects: Sequence[PlacedObject]
+    phenotype: tuple[float, ...] = ()
+    rotations: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    translation: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    joints: FloatArray | None = None
 
     def object_id(self, index: int) -> int:
         """The value that marks the pixels of object `index` in id images."""

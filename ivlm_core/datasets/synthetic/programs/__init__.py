@@ -1,0 +1,1 @@
+"""Interaction programs: what people do with things, put together into scenes."""
