@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ivlm_core.bodies.star_pose import star_pose_rotations
 from ivlm_core.errors import InputError, MeshError, shown
 from ivlm_core.storage import UNREADABLE
 from ivlm_core.types import FloatArray, IntArray, Mesh
@@ -22,6 +23,9 @@ REBUILD = "reinstall the package or rebuild it with: python -m ivlm_core.bodies.
 
 # Skinning weights are stored as 16-bit fractions: a step moves no vertex by more than about 0.02 mm.
 WEIGHT_SCALE = 65535
+
+# How far a rotation matrix times its transpose may be from the identity, entry by entry.
+ROTATION_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +85,17 @@ class AnnyRig:
     def bone_transforms(self, rotations: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """(B, 3, 4): each bone's rigid transform from the zero pose to the pose; arguments and errors as in `pose`."""
         local = self._checked(rotations)
+        heads = self.joints.astype(np.float64)[:, :, None]  # (B, 3, 1)
         transforms = np.empty((len(self.joint_names), 3, 4))
-        for bone, parent in enumerate(self.parents):
-            head = self.joints[bone].astype(np.float64)
-            if parent < 0:
-                rotation, position = local[bone], head
+        turns, shifts = transforms[:, :, :3], transforms[:, :, 3:]
+        for bones, parents in self._levels:
+            if parents is None:
+                turns[bones], positions = local[bones], heads[bones]
             else:
-                above = transforms[parent]
-                rotation, position = above[:, :3] @ local[bone], above[:, :3] @ head + above[:, 3]
-            transforms[bone, :, :3] = rotation
-            transforms[bone, :, 3] = position - rotation @ head
+                inherited = turns[parents]
+                turns[bones] = inherited @ local[bones]
+                positions = inherited @ heads[bones] + shifts[parents]
+            shifts[bones] = positions - turns[bones] @ heads[bones]
         return transforms
 
     def pose(self, rotations: Mapping[str, NDArray[Any]]) -> FloatArray:
@@ -114,29 +119,77 @@ class AnnyRig:
         skinning = np.concatenate(
             [moved[:, :, :3] @ self.bind[:, :, :3], moved[:, :, :3] @ self.bind[:, :, 3:] + moved[:, :, 3:]], axis=2
         )
-        blended = (self.weights @ skinning.reshape(-1, 12).astype(np.float32)).reshape(-1, 3, 4)  # (V, 3, 4)
+        blended = (self._sparse_weights @ skinning.reshape(-1, 12).astype(np.float32)).reshape(-1, 3, 4)  # (V, 3, 4)
         vertices: FloatArray = np.einsum("vij,vj->vi", blended[:, :, :3], self.rest_vertices) + blended[:, :, 3]
         return vertices
 
+    def reshaped(
+        self, rest_vertices: FloatArray, joints: FloatArray, bind: FloatArray, metadata: Mapping[str, Any]
+    ) -> AnnyRig:
+        """Another body on the same skeleton, faces and skinning weights, its star pose skinned from its own arrays.
+
+        Parameters
+        ----------
+        rest_vertices, joints, bind, metadata : as the attributes of those names.
+        """
+        body = self._replaced(rest_vertices=rest_vertices, joints=joints, bind=bind, metadata=metadata)
+        star = body.pose(star_pose_rotations(self.joint_names, self.parents.tolist(), joints))
+        for array in (rest_vertices, joints, bind, star):
+            array.flags.writeable = False
+        return body._replaced(star_vertices=star)
+
+    def _replaced(self, **changes: Any) -> AnnyRig:
+        body = replace(self, **changes)
+        # What only depends on the skeleton and the weights is worked out once for all bodies.
+        body.__dict__.update({name: getattr(self, name) for name in ("_index", "_levels", "_sparse_weights")})
+        return body
+
     def _checked(self, rotations: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         local = np.tile(np.eye(3), (len(self.joint_names), 1, 1))
-        for name, value in rotations.items():
+        if not rotations:
+            return local
+        matrices = np.empty((len(rotations), 3, 3))
+        bones = []
+        for number, (name, value) in enumerate(rotations.items()):
             if name not in self._index:
                 near = difflib.get_close_matches(str(name), self.joint_names, n=3) or self.joint_names[:3]
                 raise InputError("rotations", f"bone {shown(name)} does not exist", f"nearest: {', '.join(near)}")
             matrix = np.asarray(value, dtype=np.float64)
-            if (
-                matrix.shape != (3, 3)
-                or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
-                or np.linalg.det(matrix) < 0
-            ):
-                raise InputError(f"rotations[{shown(name)}]", "is not a rotation matrix", "give an orthonormal (3, 3)")
-            local[self._index[name]] = matrix
+            if matrix.shape != (3, 3):
+                raise _no_rotation(name)
+            matrices[number] = matrix
+            bones.append(self._index[name])
+        deviation = np.abs(matrices @ matrices.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+        proper = deviation <= ROTATION_TOLERANCE
+        proper[proper] = np.linalg.det(matrices[proper]) > 0
+        if not proper.all():
+            raise _no_rotation(list(rotations)[int(np.argmin(proper))])
+        local[bones] = matrices
         return local
 
     @cached_property
     def _index(self) -> dict[str, int]:
         return {name: bone for bone, name in enumerate(self.joint_names)}
+
+    @cached_property
+    def _levels(self) -> tuple[tuple[NDArray[np.intp], IntArray | None], ...]:
+        """The bones that are equally many bones away from the root, and their parents (none for the root)."""
+        depth = np.zeros(len(self.parents), dtype=int)
+        for bone, parent in enumerate(self.parents):
+            depth[bone] = depth[parent] + 1 if parent >= 0 else 0
+        levels = [np.flatnonzero(depth == level) for level in range(depth.max() + 1)]
+        return tuple((bones, self.parents[bones] if level else None) for level, bones in enumerate(levels))
+
+    @cached_property
+    def _sparse_weights(self) -> Any:
+        """The skinning weights as a scipy matrix: a vertex follows 2.5 of the bones on average."""
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix(self.weights)
+
+
+def _no_rotation(bone: str) -> InputError:
+    return InputError(f"rotations[{shown(bone)}]", "is not a rotation matrix", "give an orthonormal (3, 3)")
 
 
 def pack_weights(weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
