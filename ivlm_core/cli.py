@@ -19,6 +19,10 @@ from ivlm_core.types import Frame, Mesh, ObjectQuery
 
 Command = Callable[[argparse.Namespace], int]
 
+# What `ivlm evaluate` can write and fit; named here because the rooms behind them are slow to import.
+TABLES = ("all", "main", "ablation", "data", "scene-mix")
+BASELINES = ("category_prior", "deco_style", "no_language_model", "label_conditioned")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 done with a negative finding, 2 refused."""
@@ -73,6 +77,22 @@ def _parser() -> argparse.ArgumentParser:
     contact.add_argument("--threshold", type=float, default=0.5, help="contact threshold (default: %(default)s)")
     contact.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     contact.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
+    contact.add_argument(
+        "--graphs",
+        choices=("auto", "off"),
+        default="auto",
+        help="replay captured CUDA graphs where there is a CUDA device (default: %(default)s)",
+    )
+    contact.add_argument(
+        "--output-body",
+        default="",
+        metavar="BODY",
+        help="convert human contact to anny, smpl, smplh or smplx (default: the body it is predicted on)",
+    )
+    contact.add_argument("--output-body-path", type=Path, metavar="FILE", help="the .npz file of that body")
+    contact.add_argument(
+        "--body-map", type=Path, metavar="FILE", help="an .npz matrix to convert with (default: computed and cached)"
+    )
 
     convert = _command(commands, "convert", convert_command, "convert a released InteractVLM checkpoint")
     convert.add_argument("source", type=Path, metavar="SRC", help="the released directory")
@@ -89,19 +109,83 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(commands, "objects", objects_command, "the labels of the built-in object library")
 
-    synth = _command(commands, "synth", synth_command, "generate a rosbag2 recording of posed people with objects")
-    synth.add_argument("--bag", type=Path, required=True, help="bag folder to write")
-    synth.add_argument("--frames", type=int, default=20, help="frames of each scene (default: %(default)s)")
-    synth.add_argument("--seed", type=int, default=0, help="same seed, same recording (default: %(default)s)")
-    synth.add_argument("--no-photo", action="store_true", help="leave out the photograph")
+    _add_synth(commands)
+
+    train = _command(commands, "train", train_command, "train a model on generated scenes")
+    train.add_argument("--data", type=Path, required=True, help="folder of a generated dataset (`ivlm synth generate`)")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs, pictures")
+    train.add_argument("--profile", default="tiny", help="a shipped profile or a YAML file (default: %(default)s)")
+    train.add_argument("--steps", type=int, default=0, help="length of the run in steps (default: the recipe's)")
+    train.add_argument("--minutes", type=float, default=0.0, help="length of the run in minutes, instead")
+    train.add_argument("--batch", type=int, default=0, help="pictures in a step (default: the recipe's)")
+    train.add_argument("--learning-rate", type=float, default=0.0, help="highest rate (default: the recipe's)")
+    train.add_argument("--data-fraction", type=float, default=1.0, help="share of the scenes to use (default: 1)")
+    train.add_argument(
+        "--variant", action="append", default=[], metavar="NAME", help="an ablation; may be repeated (docs/training.md)"
+    )
+    train.add_argument("--seed", type=int, default=0, help="same seed, same run (default: %(default)s)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    train.add_argument("--export", type=Path, metavar="DIR", help="write the trained model as a checkpoint directory")
+    train.add_argument("--validation", type=int, default=150, help="scenes to validate on (default: %(default)s)")
+    train.add_argument("--validate-minutes", type=float, default=8.0, help="how often (default: %(default)s)")
+    train.add_argument("--save-minutes", type=float, default=5.0, help="how often (default: %(default)s)")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    train.add_argument("--deepspeed", type=Path, metavar="FILE", help="for several GPUs: config/deepspeed.json")
+
+    evaluate = _command(commands, "evaluate", evaluate_command, "how good a model is on SynthHOI, beside its baselines")
+    evaluate.add_argument("--task", choices=("contact",), default="contact", help="default: %(default)s")
+    evaluate.add_argument("--split", default="test", help="test, unseen, val or train (default: %(default)s)")
+    evaluate.add_argument("--scenes", type=int, default=2000, help="how many (default: %(default)s)")
+    evaluate.add_argument("--seed", type=int, default=1, help="of fresh scenes, never one of training (default: 1)")
+    evaluate.add_argument("--data", type=Path, help="a stored data set, read instead of making fresh scenes")
+    evaluate.add_argument("--model", default="tiny", help="tiny or a checkpoint directory (default: %(default)s)")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    evaluate.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
+    evaluate.add_argument("--workers", type=int, help="processes (default: one per core; 0: none but this one)")
+    evaluate.add_argument(
+        "--json", nargs="?", const=True, metavar="FILE", help="write the figures to a file; without one, print them"
+    )
+    evaluate.add_argument("--table", choices=TABLES, help="write tables and plots instead")
+    evaluate.add_argument("--test-data", type=Path, metavar="DIR", help="stored test scenes (for --table scene-mix)")
+    evaluate.add_argument("--results", type=Path, help="folder of the results behind the tables (docs/results)")
+    evaluate.add_argument("--fit-baselines", type=Path, metavar="DATA", help="compute priors and train the baselines")
+    evaluate.add_argument("--only", choices=BASELINES, action="append", help="fit only this one; may be repeated")
+    evaluate.add_argument("--samples", type=int, help="pictures that each baseline sees in training")
+    evaluate.add_argument("--baselines", type=Path, help="folder of the baselines' files (default: the shipped ones)")
 
     doctor = _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
     doctor.add_argument("--model", default="tiny", help="the profile whose files are looked for (default: %(default)s)")
     return parser
 
 
+def _add_synth(commands: Any) -> None:
+    synth = _command(commands, "synth", synth_command, "generate scenes of posed people with objects (SynthHOI)")
+    synth.add_argument("--bag", type=Path, help="write the demo's rosbag2 recording into this folder")
+    synth.add_argument("--frames", type=int, default=20, help="frames of each scene of the bag (default: %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, help="same seed, same recording (default: %(default)s)")
+    synth.add_argument("--no-photo", action="store_true", help="leave the photograph out of the bag")
+    actions = synth.add_subparsers(metavar="ACTION")
+
+    generate = _command(actions, "generate", synth_generate_command, "write a split; goes on where it stopped")
+    generate.add_argument("root", type=Path, metavar="DIR", help="the dataset's folder")
+    generate.add_argument("--split", default="train", help="train, val, test or unseen (default: %(default)s)")
+    generate.add_argument("--count", type=int, default=20_000, help="scenes in the split (default: %(default)s)")
+    generate.add_argument("--seed", type=int, default=0, help="same seed, same scenes (default: %(default)s)")
+    generate.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
+
+    sheet = _command(actions, "contact-sheet", synth_sheet_command, "a grid of pictures with the touched body beside")
+    sheet.add_argument("root", type=Path, metavar="DIR", help="the dataset's folder")
+    sheet.add_argument("picture", type=Path, metavar="OUT.png", help="the picture to write")
+    sheet.add_argument("--split", default="train", help="train, val, test or unseen (default: %(default)s)")
+    sheet.add_argument("--first", type=int, default=0, help="the first scene shown (default: %(default)s)")
+    sheet.add_argument("--scenes", type=int, default=24, help="how many scenes are shown (default: %(default)s)")
+    sheet.add_argument("--columns", type=int, default=3, help="scenes side by side (default: %(default)s)")
+
+
 def _command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, conflict_handler="resolve"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=run)
     return parser
@@ -127,7 +211,16 @@ def contact_command(options: argparse.Namespace) -> int:
         queries.append(ObjectQuery(label, object_id=str(number), mesh=mesh))
     frame = Frame(load_image(options.image))
     pipeline = Pipeline.load(
-        options.model, options.device, options.dtype, options.reasoning, options.mode, quantize=options.quantize
+        options.model,
+        options.device,
+        options.dtype,
+        options.reasoning,
+        options.mode,
+        quantize=options.quantize,
+        graphs=options.graphs,
+        output_body=options.output_body,
+        output_body_path=options.output_body_path,
+        body_map_path=options.body_map,
     )
     result = pipeline.run(frame, queries)
     overlay = draw_overlay(frame, result, options.threshold, queries)
@@ -211,11 +304,114 @@ def synth_command(options: argparse.Namespace) -> int:
     """`ivlm synth --bag`: a recording to try the node with."""
     from ivlm_core.datasets.synthetic import write_demo_bag
 
+    if options.bag is None:
+        raise ConfigError("ivlm synth", "was not told what to do", "give generate, contact-sheet, or --bag DIR")
     if not 1 <= options.frames <= 10_000:
         raise ConfigError("--frames", f"is {options.frames}", "give 1…10000")
     summary = write_demo_bag(options.bag, frames=options.frames, seed=options.seed, photo=not options.no_photo)
     print(json.dumps(summary) if options.json else f"{options.bag}: {summary}")
     return 0
+
+
+def synth_generate_command(options: argparse.Namespace) -> int:
+    """`ivlm synth generate`: a split of SynthHOI."""
+    import time
+
+    from tqdm import tqdm
+
+    from ivlm_core.datasets.synthetic import generate
+
+    started = time.perf_counter()
+    existing: list[int] = []
+    with tqdm(desc=options.split, unit=" scenes", file=sys.stderr, disable=options.json, smoothing=0.02) as bar:
+
+        def progress(done: int, total: int) -> None:
+            if not existing:
+                existing.append(done)
+                bar.reset(total)
+                bar.initial = done
+            bar.update(done - bar.n)
+
+        manifest = generate(options.root, options.split, options.count, options.seed, options.workers, progress)
+    seconds = time.perf_counter() - started
+    made = manifest.scenes - existing[0]
+    folder = options.root / options.split
+    size = sum(shard.bytes for shard in manifest.shards)
+    summary = {
+        "folder": str(folder),
+        "scenes": manifest.scenes,
+        "made": made,
+        "seconds": round(seconds, 1),
+        "scenes_per_second": round(made / seconds, 2),
+        "bytes": size,
+        "categories": manifest.categories,
+    }
+    if options.json:
+        print(json.dumps(summary))
+        return 0
+    print(f"{folder}: {manifest.scenes} scenes, {size / 1e6:.0f} MB; {made} made in {seconds:.0f} s")
+    for label, modes in manifest.categories.items():
+        told = ", ".join(f"{mode or 'not touched'} {number}" for mode, number in modes.items())
+        print(f"  {label:16} {sum(modes.values()):6}  {told}")
+    return 0
+
+
+def synth_sheet_command(options: argparse.Namespace) -> int:
+    """`ivlm synth contact-sheet`: scenes to look at."""
+    from PIL import Image
+
+    from ivlm_core.datasets.synthetic import SynthHoi, contact_sheet
+    from ivlm_core.storage import atomic_path
+
+    data = SynthHoi(options.root, options.split, depth=False, partial=True)
+    if not 0 <= options.first < len(data):
+        raise ConfigError("--first", f"is {options.first}", f"the split has scenes 0…{len(data) - 1}")
+    if options.scenes < 1 or options.columns < 1:
+        raise ConfigError("--scenes", f"is {options.scenes}, --columns {options.columns}", "give at least 1 of each")
+    last = min(options.first + options.scenes, len(data))
+    sheet = contact_sheet([data[index] for index in range(options.first, last)], options.columns)
+    with atomic_path(options.picture) as temporary:
+        Image.fromarray(sheet).save(temporary)
+    summary = {"picture": str(options.picture), "scenes": last - options.first}
+    print(json.dumps(summary) if options.json else f"{options.picture}: scenes {options.first}…{last - 1}")
+    return 0
+
+
+def train_command(options: argparse.Namespace) -> int:
+    """`ivlm train`: a run in a folder, and the model it gives."""
+    from ivlm_core.train import train
+
+    summary = train(
+        data=options.data,
+        out=options.out,
+        profile=options.profile,
+        changes={
+            "steps": options.steps or None,
+            "minutes": options.minutes or None,
+            "batch": options.batch or None,
+            "learning_rate": options.learning_rate or None,
+            "data_fraction": options.data_fraction,
+            "seed": options.seed,
+        },
+        variants=tuple(options.variant),
+        device=options.device,
+        resume=options.resume,
+        export=options.export,
+        validation=options.validation,
+        validate_minutes=options.validate_minutes,
+        save_minutes=options.save_minutes,
+        deepspeed=options.deepspeed,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(json.dumps(summary) if options.json else f"{options.out}: {summary}")
+    return 0
+
+
+def evaluate_command(options: argparse.Namespace) -> int:
+    """`ivlm evaluate`: scores on generated scenes, the baselines that go with them, and the tables of both."""
+    from ivlm_core.evaluate.command import run
+
+    return run(options)
 
 
 def doctor_command(options: argparse.Namespace) -> int:

@@ -51,6 +51,8 @@ class VisionConfig:
     image_fit: Literal["pad", "crop"] = "pad"
     # Between CLIP and the language model: LLaVA-1.5's two layers, or the single one of the released checkpoints.
     projector: Literal["mlp", "linear"] = "mlp"
+    # How pixels become patches: CLIP's one linear layer, or overlapping convolutions, which learn from few pictures.
+    stem: Literal["patch", "convolution"] = "patch"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class LocalizeConfig:
     decoders: tuple[Literal["general", "human", "object"], ...] = ("human", "object")
     # Joint checkpoints split one embedding into a human and an object one by attention over the views.
     splitter: bool = False
+    # Rank of the vertex branch, which corrects what is lifted onto the shipped body; 0 for none.
+    vertex_branch: int = 0
 
 
 @dataclass(frozen=True)
@@ -322,6 +326,12 @@ def _check_profile(profile: Profile) -> None:
         ("lora.rank", 0 <= profile.lora.rank <= 256, "0…256"),
         ("localize.decoders", len(set(profile.localize.decoders)) == len(profile.localize.decoders) > 0, "one or more"),
         ("views.object_distance", 0.5 < profile.views.object_distance <= 10.0, "above 0.5 and at most 10"),
+        ("localize.vertex_branch", 0 <= profile.localize.vertex_branch <= 1024, "0…1024"),
+        (
+            "vision.patch_size",
+            profile.vision.stem == "patch" or profile.vision.patch_size == 16,
+            "16 with stem 'convolution'",
+        ),
         ("lora.dropout", 0.0 <= profile.lora.dropout < 1.0, "in [0, 1)"),
     ]
     for section in (profile.language, profile.vision, profile.sam):

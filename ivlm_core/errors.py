@@ -43,3 +43,7 @@ class ConfigError(IvlmError):
 
 class CheckpointError(IvlmError):
     """Weights or a tokenizer that are missing, corrupt or of another profile."""
+
+
+class DatasetError(IvlmError):
+    """A dataset that is missing, corrupt, incomplete or of another version, or that cannot be written."""

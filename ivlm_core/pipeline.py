@@ -6,18 +6,18 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ivlm_core.bodies import PART_NAMES, BodyModel, load_body
-from ivlm_core.checkpoints import build_model, load_weights, place, weights_hash
+from ivlm_core.bodies import PART_NAMES, BodyMap, BodyModel, body_map, load_body, load_body_map
+from ivlm_core.checkpoints import build_model, checkpoint_hash, load_weights, place, weights_hash
 from ivlm_core.config import MODES, Profile, load_profile
 from ivlm_core.errors import ConfigError, IvlmError, shown
 from ivlm_core.lift import lift_masks
@@ -50,6 +50,7 @@ from ivlm_core.types import (
 
 MAX_QUERIES = 32
 QUANTIZATIONS = ("none", "int8")
+GRAPHS = ("auto", "off")
 # The modes that need the objects' meshes.
 OBJECT_MODES = ("joint", "affordance", "object_contact")
 # Objects whose views and embeddings stay in memory; about 10 MB each at `tiny`.
@@ -87,7 +88,7 @@ class Pipeline:
     Attributes
     ----------
     profile : sizes and choices of the model.
-    body : the body model that human contact is predicted on.
+    body : the body model that human contact is given on.
     body_views : its view pack.
     mode, reasoning : what is asked, and how (see `load`).
     untrained : True while the weights are seeded random numbers.
@@ -103,20 +104,24 @@ class Pipeline:
         reasoning: str = "parts",
         mode: str = "joint",
         untrained: bool = False,
+        output: tuple[BodyModel, BodyMap] | None = None,
+        weights: str | None = None,
     ) -> None:
         self.profile = profile
-        self.body = body
+        self._predicted = body
+        self.body = output[0] if output else body
         self.untrained = untrained
         self.reasoning = reasoning
         self.mode = mode
-        self.weights_hash = weights_hash(model)
+        self.weights_hash = weights or weights_hash(model)
         self._model = model.eval()
         self._cache = cache
         self._lock = threading.Lock()
         self._objects: OrderedDict[str, _Views] = OrderedDict()
         self._questions(ObjectQuery("object"))  # a wrong mode fails here, not at the first frame
         self._body = self._views(body.mesh, human=True)
-        self.body_views = self._body.pack
+        self._body_map = output[1] if output else None
+        self.body_views = self._view_pack(self.body.mesh, human=True) if output else self._body.pack
 
     @classmethod
     def load(
@@ -130,6 +135,10 @@ class Pipeline:
         body: str = "anny",
         body_path: Path | None = None,
         quantize: str = "none",
+        graphs: str = "auto",
+        output_body: str = "",
+        output_body_path: Path | None = None,
+        body_map_path: Path | None = None,
     ) -> Pipeline:
         """Load a model and prepare everything that does not depend on a frame.
 
@@ -145,34 +154,60 @@ class Pipeline:
             `affordance` or `object_contact` (object side alone), `image` (human contact on the picture itself).
         cache_dir : where renders and view embeddings are kept; None for the user's cache directory.
         quantize : `none`, or `int8` for int8 weights in the language model (half the memory, slightly other answers).
-        body, body_path : body model, and its file where it is not shipped (see `load_body`).
+        body, body_path : body model that contact is predicted on, and its file where it is not shipped (see
+            `load_body`).
+        graphs : `auto` (on CUDA the short passes of the language model are captured once and replayed) or `off`.
+        output_body, output_body_path : body model that human contact is converted to; empty for none.
+        body_map_path : a map from `body` to `output_body` (see `load_body_map`); None to compute one.
 
         Raises
         ------
         ConfigError : a parameter is out of its range.  CheckpointError : the weights or tokenizer do not fit.
+        MeshError : the file of a body or of a map cannot be read or does not fit.
+        IvlmError : the device has too little memory.
         """
+        predicted, cache = load_body(body, body_path), ArrayCache(cache_dir)
+        output = _output(predicted, output_body, output_body_path, body_map_path, cache)
+        if graphs not in GRAPHS:
+            raise ConfigError("graphs", f"is {shown(graphs)}", f"choose {' or '.join(GRAPHS)}")
         directory = checkpoint_of(model)
         profile = load_profile(directory or model)
         target, precision = _device(device), _precision(dtype, device)
         tokenizer_path = directory / "tokenizer.json" if directory else SHIPPED_TOKENIZER
         tokenizer = ContactTokenizer(tokenizer_path, profile.tokens)
         modules = build_model(profile, tokenizer, empty=directory is not None)
-        if directory:
-            load_weights(directory, modules, "cpu" if quantize == "int8" else target, precision)
         if quantize not in QUANTIZATIONS:
             raise ConfigError("quantize", f"is {shown(quantize)}", f"choose {' or '.join(QUANTIZATIONS)}")
-        if quantize == "int8":
-            # Before anything moves, so that the device never has to hold the large weights.
-            quantize_language_model(cast(Reasoner, modules["reason"]).llava)
-        return cls(
-            profile,
-            cast(nn.ModuleDict, place(modules, target, precision)),
-            load_body(body, body_path),
-            ArrayCache(cache_dir),
-            reasoning,
-            mode,
-            untrained=directory is None,
+        reasoner = cast(Reasoner, modules["reason"])
+        reasoner.steps.mode = cast(Literal["auto", "off"], graphs)
+        numbers = sum(parameter.numel() for parameter in modules.parameters())
+        memory = _memory_errors(
+            f"while the {numbers / 1e9:.1f} billion weights of {profile.name} are loaded, "
+            f"{numbers * precision.itemsize / 2**30:.1f} GiB as {str(precision).removeprefix('torch.')}",
+            "use dtype bfloat16, quantize int8, a smaller model, or device cpu",
         )
+        with memory:
+            if directory:
+                load_weights(directory, modules, "cpu" if quantize == "int8" else target, precision)
+            if quantize == "int8":
+                # Before anything moves, so that the device never has to hold the large weights.
+                quantize_language_model(reasoner.llava)
+            return cls(
+                profile,
+                cast(nn.ModuleDict, place(modules, target, precision)),
+                predicted,
+                cache,
+                reasoning,
+                mode,
+                untrained=directory is None,
+                output=output,
+                weights=checkpoint_hash(directory, str(precision), quantize) if directory else None,
+            )
+
+    def forget(self) -> None:
+        """Answer the next frame as a fresh pipeline would, to the last bit, whatever was asked before."""
+        with self._lock:
+            self._reasoner.forget()
 
     @property
     def device(self) -> torch.device:
@@ -209,7 +244,12 @@ class Pipeline:
         if self.mode == "scene":
             queries = [ObjectQuery(SCENE)]
         seconds: dict[str, float] = {}
-        with self._lock, _memory_errors(self.profile, len(queries)), _timed(seconds, "total"):
+        memory = _memory_errors(
+            f"at {len(queries)} objects with {self.profile.name}",
+            "ask about fewer objects at once, use a smaller model, dtype bfloat16 or quantize int8",
+            self._reasoner.steps.release,
+        )
+        with self._lock, memory, _timed(seconds, "total"):
             matches = [find_object(query) for query in queries] if self.mode in OBJECT_MODES else []
             with _timed(seconds, "reason"):
                 asked = self._reason(frame, queries)
@@ -228,7 +268,9 @@ class Pipeline:
                 thing_masks = [self._localize([item], views) for item, _, views in things]
                 picture_masks = self._localize_on_photo(pictures, frame)
             with _timed(seconds, "lift"):
-                human = self._lift(body_masks, self.body_views)
+                human = self._corrected(bodies, self._lift(body_masks, self._body.pack))
+                if self._body_map is not None:
+                    human = self._body_map.convert(human)
                 lifted = [
                     self._lift(masks, views.pack)[0] for masks, (_, _, views) in zip(thing_masks, things, strict=True)
                 ]
@@ -310,9 +352,16 @@ class Pipeline:
         """(K, V) contact per vertex; no rows without masks."""
         if masks is None:
             return np.zeros((0, len(pack.mesh.vertices)), dtype=np.float32)
-        human = pack is self.body_views
+        human = pack is self._body.pack
         threshold = None if human else self.profile.lift.object_vote_threshold
         return lift_masks(masks, pack, self.profile.lift.method, threshold).cpu().numpy()
+
+    def _corrected(self, items: Sequence[_Asked], lifted: np.ndarray) -> np.ndarray:
+        """Lifted contact (K, V) of the body with what the model's vertex branch knows beside it, where it has one."""
+        branch = self._localizer.vertex_branch
+        if branch is None or not items or self._predicted.name != "anny":
+            return lifted
+        return branch(_embeddings(items), torch.from_numpy(lifted).to(self.device)).cpu().numpy()
 
     def _human_contact(self, item: _Asked, probability: np.ndarray) -> HumanContact:
         return HumanContact(
@@ -414,6 +463,23 @@ def _unanswered(item: _Asked) -> Unanswered:
     return Unanswered(item.query.label, reason, item.question.side, item.query.object_id)
 
 
+def _output(
+    predicted: BodyModel, name: str, path: Path | None, map_path: Path | None, cache: ArrayCache
+) -> tuple[BodyModel, BodyMap] | None:
+    """The body that contact is converted to and the way there; None where it stays on the predicted one."""
+    if not name:
+        for field, given in (("output_body_path", path), ("body_map_path", map_path)):
+            if given is not None:
+                raise ConfigError(field, "is given without output_body", "name the body model, too, or leave it out")
+        return None
+    try:
+        target = load_body(name, path)
+    except ConfigError as error:
+        field = "output_body_path" if "path" in error.field else "output_body"
+        raise ConfigError(field, error.problem, error.remedy) from error
+    return target, load_body_map(map_path, predicted, target) if map_path else body_map(predicted, target, cache)
+
+
 def _device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "auto":
@@ -448,15 +514,17 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_errors(profile: Profile, queries: int) -> Iterator[None]:
+def _memory_errors(doing: str, remedy: str, release: Callable[[], None] | None = None) -> Iterator[None]:
+    """Says what a full device was doing, how much it holds, and what to lower; `release` gives back what can be."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         free, total = torch.cuda.mem_get_info()
+        if release is not None:
+            release()
         torch.cuda.empty_cache()
         raise IvlmError(
             "device",
-            f"is out of memory at {queries} objects with {profile.name} "
-            f"({free / 2**30:.1f} of {total / 2**30:.1f} GiB free)",
-            "ask about fewer objects at once, use a smaller model, or dtype bfloat16",
+            f"is out of memory {doing} ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free)",
+            remedy,
         ) from error

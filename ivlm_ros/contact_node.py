@@ -66,9 +66,13 @@ def _load_pipeline(parameters: NodeParameters) -> Any:
         reasoning=parameters.reasoning,
         mode=parameters.mode,
         quantize=parameters.quantize,
+        graphs=parameters.graphs,
         cache_dir=Path(parameters.cache_dir) if parameters.cache_dir else None,
         body=parameters.body_model,
         body_path=Path(parameters.body_model_path) if parameters.body_model_path else None,
+        output_body=parameters.output_body_model,
+        output_body_path=Path(parameters.output_body_model_path) if parameters.output_body_model_path else None,
+        body_map_path=Path(parameters.body_map_path) if parameters.body_map_path else None,
     )
 
 

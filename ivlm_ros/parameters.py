@@ -38,9 +38,13 @@ class NodeParameters:
     reasoning: str = "parts"
     mode: str = "joint"
     quantize: str = "none"
+    graphs: str = "auto"
     threads: int = 0
     body_model: str = "anny"
     body_model_path: str = ""
+    output_body_model: str = ""
+    output_body_model_path: str = ""
+    body_map_path: str = ""
     cache_dir: str = ""
     image_transport: str = "raw"
     image_reliability: str = "best_effort"
@@ -98,6 +102,12 @@ def _not_empty(name: str, value: Any) -> None:
         raise ConfigError(name, "is empty", "give a name")
 
 
+def _body_or_nothing(name: str, value: Any) -> None:
+    bodies = ("anny", "smpl", "smplh", "smplx")
+    if value and value not in bodies:
+        raise ConfigError(name, f"is {shown(value)}", f"choose {' or '.join(bodies)}, or leave it empty")
+
+
 def _labels(name: str, value: Any) -> None:
     for label in value:
         check_label(label, name)
@@ -153,6 +163,11 @@ TABLE: dict[str, Entry] = {
         Changes.UNCONFIGURED,
         choices=("none", "int8"),
     ),
+    "graphs": Entry(
+        "Replay captured CUDA graphs: auto (where there is a CUDA device and they can be captured) or off.",
+        Changes.UNCONFIGURED,
+        choices=("auto", "off"),
+    ),
     "threads": Entry(
         "Threads of the model on a CPU; 0: one fewer than there are cores, so that messages are handled meanwhile.",
         Changes.UNCONFIGURED,
@@ -164,6 +179,19 @@ TABLE: dict[str, Entry] = {
         choices=("anny", "smpl", "smplh", "smplx"),
     ),
     "body_model_path": Entry("File of a body model that is not shipped; empty for anny.", Changes.UNCONFIGURED),
+    "output_body_model": Entry(
+        "Body model that human contact is converted to and published on: anny, smpl, smplh or smplx; empty: the body "
+        "model that it is predicted on.",
+        Changes.UNCONFIGURED,
+        check=_body_or_nothing,
+    ),
+    "output_body_model_path": Entry(
+        "File of output_body_model where it is not shipped; empty for anny.", Changes.UNCONFIGURED
+    ),
+    "body_map_path": Entry(
+        "File (.npz) with the matrix from body_model to output_body_model; empty: computed from the two bodies.",
+        Changes.UNCONFIGURED,
+    ),
     "cache_dir": Entry(
         "Folder for renders and view embeddings; empty: $IVLM_CACHE_DIR or ~/.cache/ivlm_ros.", Changes.NEVER
     ),

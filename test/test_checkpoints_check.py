@@ -84,3 +84,19 @@ def test_reference_that_cannot_be_read(converted, tmp_path):
     np.savez(path, human_full_ids=np.array([1, -200, 3]))
     with pytest.raises(InputError, match="has no human_seg_position_in_ids"):
         check_reference(converted, path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "position", "named"),
+    [
+        ([1, 5, 3], 2, r"human_full_ids: holds the image placeholder -200 0 times"),
+        ([1, -200, -200, 3], 3, r"holds the image placeholder -200 2 times"),
+        ([1, -200, 3], 3, r"human_seg_position_in_ids: is 3"),
+        ([1, -200, 3], 0, r"human_seg_position_in_ids: is 0"),
+    ],
+)
+def test_reference_without_one_image_before_its_token(converted, tmp_path, ids, position, named):
+    path = tmp_path / "reference.npz"
+    np.savez(path, human_full_ids=np.array(ids), human_seg_position_in_ids=np.array(position))
+    with pytest.raises(InputError, match=named):
+        check_reference(converted, path)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,7 +24,7 @@ TOKEN_TYPES = ["Gen", "Gen-DifDe", "Gen-Hu-Obj", "Gen-Hu-Obj-DifDe", "Gen-Int", 
 ENCODERS = ["simple", "view_index", "vi_v1", None]
 
 
-def toy_profile(token_type: str, encoder: str | None) -> Profile:
+def toy_profile(token_type: str, encoder: str | None, wide: bool = False) -> Profile:
     tokens = {
         "Gen": TokenConfig("[SEG]", "[SEG]", "[SEG]", 70, 70, 70),
         "Gen-Hu-Obj": TokenConfig("[HSEG]", "[OSEG]", "[SEG]", 71, 72, 70),
@@ -29,7 +32,7 @@ def toy_profile(token_type: str, encoder: str | None) -> Profile:
     }[token_type.removesuffix("-DifDe")]
     return Profile(
         name="toy",
-        language=LanguageConfig(32, 2, 4, 48, 640, vocabulary=80),
+        language=LanguageConfig(512, 4, 4, 6000, 640, vocabulary=80) if wide else LanguageConfig(32, 2, 4, 48, 640, 80),
         vision=VisionConfig(32, 8, 24, 2, 3, 40, image_fit="crop", projector="linear"),
         sam=SamConfig(64, 16, 24, 2, 3, (1,), window_size=3, prompt_dim=32, decoder_mlp=40, iou_hidden=16),
         tokens=tokens,
@@ -73,10 +76,14 @@ def released_state(profile: Profile) -> tuple[dict[str, Tensor], dict[str, Tenso
 
 
 def write_released(
-    directory: Path, token_type: str = "Gen-Hu-Obj-DifDe", encoder: str | None = "vi_v1", container: str = "bin"
+    directory: Path,
+    token_type: str = "Gen-Hu-Obj-DifDe",
+    encoder: str | None = "vi_v1",
+    container: str = "bin",
+    wide: bool = False,
 ) -> dict[str, Tensor]:
-    """A released checkpoint directory with its tower inside, as two shards; returns its state."""
-    profile = toy_profile(token_type, encoder)
+    """A released checkpoint directory with its tower inside, as two shards (four when wide); returns its state."""
+    profile = toy_profile(token_type, encoder, wide)
     state, tower = released_state(profile)
     clip = directory / "clip"
     clip.mkdir(parents=True)
@@ -117,19 +124,22 @@ def write_released(
         "oC_sam_view_type": "4MV-Z_HM_BM",
     }
     (directory / "config.json").write_text(json.dumps(config))
-    write_shards(directory, state, container)
+    write_shards(directory, state, container, 4 if wide else 2)
     return state
 
 
-def write_shards(directory: Path, state: dict[str, Tensor], container: str = "bin") -> None:
+def write_shards(directory: Path, state: dict[str, Tensor], container: str = "bin", count: int = 2) -> None:
     for old in [*directory.glob("pytorch_model*"), *directory.glob("model*")]:
         old.unlink()
     stem, suffix = ("pytorch_model", "bin") if container != "safetensors" else ("model", "safetensors")
     names = sorted(state)
-    halves = [names[: len(names) // 2], names[len(names) // 2 :]]
+    # Cut after equal shares of the bytes, or of the names where there are two.
+    sizes = np.cumsum([state[name].nbytes if count > 2 else 1 for name in names])
+    cuts = [0, *np.searchsorted(sizes, sizes[-1] * np.arange(1, count) / count), len(names)]
     places = {}
-    for number, half in enumerate(halves, start=1):
-        file = f"{stem}-0000{number}-of-00002.{suffix}"
+    for number in range(1, count + 1):
+        half = names[cuts[number - 1] : cuts[number]]
+        file = f"{stem}-0000{number}-of-0000{count}.{suffix}"
         part = {name: state[name].clone() for name in half}
         if container == "safetensors":
             save_file(part, directory / file)
@@ -344,3 +354,49 @@ def test_adapter_that_does_not_fit_is_named(tmp_path, key, shape, named):
     )
     with pytest.raises(CheckpointError, match=named):
         convert_released(tmp_path / "released", tmp_path / "native")
+
+
+# Converts checkpoints one after the other and tells for each by how many bytes the resident memory rose at most. The
+# first one loads whatever is loaded on first use.
+MEASURED = """
+import json, sys
+from pathlib import Path
+from ivlm_core.cli import main
+
+def resident(field):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field + ":"))
+    return int(line.split()[1]) * 1024
+
+risen = []
+for source, target in zip(sys.argv[1::2], sys.argv[2::2]):
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    assert main(["convert", source, target, "--json"]) == 0
+    risen.append(resident("VmHWM") - before)
+print(json.dumps(risen))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's record of the peak")
+def test_conversion_needs_no_more_memory_than_its_largest_shard(tmp_path):
+    write_released(tmp_path / "small")
+    pairs = [tmp_path / "small", tmp_path / "small-native"]
+    state = write_released(tmp_path / "bin", wide=True)
+    shutil.copytree(tmp_path / "bin", tmp_path / "safetensors", ignore=shutil.ignore_patterns("pytorch_model*"))
+    write_shards(tmp_path / "safetensors", state, "safetensors", 4)
+    for container in ("bin", "safetensors"):
+        pairs += [tmp_path / container, tmp_path / f"{container}-native"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *map(str, pairs)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        cwd=Path(__file__).parents[1],
+    )
+    margin = 28 << 20
+    for container, risen in zip(("bin", "safetensors"), json.loads(done.stdout.splitlines()[-1])[1:], strict=True):
+        shards = [path.stat().st_size for path in (tmp_path / container).glob("*-of-00004.*")]
+        assert len(shards) == 4
+        assert sum(shards) > 2 * (max(shards) + margin), "reading everything at once would be noticed"
+        assert risen <= max(shards) + margin, container

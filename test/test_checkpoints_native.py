@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ivlm_core import CheckpointError
-from ivlm_core.checkpoints import load_weights, save_checkpoint, weights_hash
+from ivlm_core.checkpoints import checkpoint_hash, load_weights, save_checkpoint, weights_hash
 from ivlm_core.config import load_profile
 from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
 
@@ -92,3 +94,46 @@ def test_tensor_that_does_not_fit_is_named(directory, change, named):
 def test_no_weights_file(tmp_path):
     with pytest.raises(CheckpointError, match="holds no weights"):
         load_weights(tmp_path, model())
+
+
+def test_checkpoint_hash_reads_no_tensor(directory, monkeypatch):
+    before = checkpoint_hash(directory, "float32", "none")
+    monkeypatch.setattr("safetensors.safe_open", None)
+    monkeypatch.setattr("ivlm_core.checkpoints.native._file_hash", None)
+    assert checkpoint_hash(directory, "float32", "none") == before
+    assert len(before) == 16
+    others = [("bfloat16", "none"), ("float32", "int8"), ()]
+    assert before not in [checkpoint_hash(directory, *other) for other in others]
+
+
+def test_checkpoint_hash_changes_with_any_weight(directory, tmp_path):
+    hashes = {checkpoint_hash(directory)}
+    for name in ("0.weight", "0.bias", "1.running_mean"):
+        # Saved anew, with its own manifest.
+        changed = model()
+        load_weights(directory, changed)
+        with torch.no_grad():
+            changed.state_dict()[name].view(-1)[0] += 1e-3
+        save_checkpoint(tmp_path / name, changed, load_profile("tiny"), SHIPPED_TOKENIZER)
+        hashes.add(checkpoint_hash(tmp_path / name))
+        # Changed behind the manifest's back, at the same size.
+        shutil.copytree(directory, tmp_path / f"{name}-behind")
+        path = tmp_path / f"{name}-behind" / "model.safetensors"
+        assert checkpoint_hash(path.parent) == checkpoint_hash(directory), "a faithful copy keeps its hash"
+        save_file(changed.state_dict(), path)
+        hashes.add(checkpoint_hash(path.parent))
+    assert len(hashes) == 7
+
+
+def test_checkpoint_hash_notices_an_exchanged_file_that_looks_old(directory):
+    before = checkpoint_hash(directory)
+    os.utime(directory / "model.safetensors", (1, 1))
+    assert checkpoint_hash(directory) != before
+
+
+def test_checkpoint_hash_needs_a_manifest(directory):
+    (directory / "manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="describes no tensors"):
+        checkpoint_hash(directory)
+    (directory / "manifest.json").unlink()
+    assert checkpoint_hash(directory) is None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from scipy.sparse import csr_matrix, save_npz
 from skimage.data import astronaut
 
 from ivlm_core.cli import main
@@ -47,6 +50,28 @@ def test_two_objects_one_with_its_own_mesh(photo, tmp_path, capsys):
         assert contacts["object_vertices_1"].shape == (8, 3)
 
 
+@pytest.mark.parametrize(("name", "vertices"), [("smplx", 10475), ("smpl", 6890)])
+def test_contact_on_another_body(photo, tmp_path, capsys, name, vertices):
+    synthetic = runpy.run_path(str(Path(__file__).with_name("test_bodies_smpl_family.py")))["synthetic"]
+    np.savez(tmp_path / "model.npz", **synthetic(name))
+    # A synthetic body has random geometry, on which no places can be found: the file says where they are.
+    rows = np.random.default_rng(0).integers(0, 13718, vertices)
+    matrix = csr_matrix((np.ones(vertices, np.float32), (np.arange(vertices), rows)), shape=(vertices, 13718))
+    save_npz(tmp_path / "map.npz", matrix)
+    arguments = ["contact", str(photo), "--object", "chair", "--mode", "human", "--reasoning", "direct", "--json"]
+    assert main([*arguments, "--out", str(tmp_path / "plain")]) == 0
+    body = ["--output-body", name, "--output-body-path", str(tmp_path / "model.npz")]
+    body += ["--body-map", str(tmp_path / "map.npz")]
+    assert main([*arguments, *body, "--out", str(tmp_path / "out")]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    human = summary["objects"][0]["human"]
+    assert (human["body_model"], human["vertex_count"]) == (name, vertices)
+    found, plain = (np.load(tmp_path / folder / "contacts.npz")["human_probability"] for folder in ("out", "plain"))
+    np.testing.assert_allclose(found, plain[rows], atol=1e-5)
+    mesh = trimesh.load(tmp_path / "out" / "human.glb", force="mesh", process=False)
+    assert len(mesh.vertices) == vertices
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -57,6 +82,11 @@ def test_two_objects_one_with_its_own_mesh(photo, tmp_path, capsys):
         (["contact", "PHOTO", "--object", "chair", "--threshold", "1.5"], "--threshold"),
         (["contact", "PHOTO", "--object", "chair", "--model", "nothing"], "model"),
         (["contact", "PHOTO", "--object", "chair", "--device", "tpu"], "device"),
+        (["contact", "PHOTO", "--object", "chair", "--output-body", "robot"], "output_body"),
+        (["contact", "PHOTO", "--object", "chair", "--output-body", "smplx"], "output_body_path"),
+        (["contact", "PHOTO", "--object", "chair", "--output-body", "smpl", "--output-body-path", "no.npz"], "body"),
+        (["contact", "PHOTO", "--object", "chair", "--output-body-path", "smplx.npz"], "output_body_path"),
+        (["contact", "PHOTO", "--object", "chair", "--output-body", "anny", "--body-map", "no.npz"], "body_map"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two(photo, tmp_path, capsys, arguments, named):
@@ -145,3 +175,47 @@ def test_help_lists_every_command(capsys):
 def test_synth_needs_frames(tmp_path, capsys):
     assert main(["synth", "--bag", str(tmp_path / "bag"), "--frames", "0"]) == 2
     assert "--frames" in capsys.readouterr().err
+
+
+def test_synth_without_an_action_says_what_there_is(capsys):
+    assert main(["synth"]) == 2
+    assert "generate, contact-sheet, or --bag DIR" in capsys.readouterr().err
+
+
+def test_synth_generate_tells_how_many_and_how_fast(tmp_path, capsys, monkeypatch):
+    import ivlm_core.datasets.synthetic as synthetic
+    from ivlm_core.datasets.synthetic.store import Manifest, ShardEntry
+
+    asked = []
+
+    def generate(root, split, count, seed, workers, progress):
+        asked.append((root, split, count, seed, workers))
+        for done in range(2, count + 1):
+            progress(done, count)
+        return Manifest(split, seed, count, (ShardEntry("a", 0, count, 1000, "", {"cup": {"": 1, "left hand": 4}}),))
+
+    monkeypatch.setattr(synthetic, "generate", generate)
+    arguments = ["synth", "generate", str(tmp_path), "--split", "unseen", "--count", "5", "--seed", "3"]
+    assert main([*arguments, "--workers", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert asked == [(tmp_path, "unseen", 5, 3, 2)]
+    assert (told["scenes"], told["made"], told["bytes"]) == (5, 3, 1000)
+    assert told["categories"] == {"cup": {"": 1, "left hand": 4}}
+    assert told["scenes_per_second"] > 0
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "not touched 1, left hand 4" in printed.out
+    assert "5/5" in printed.err
+
+
+def test_synth_contact_sheet_of_the_sample(tmp_path, capsys):
+    from ivlm_core.datasets.synthetic import SAMPLE
+
+    picture = tmp_path / "sheet.png"
+    arguments = ["synth", "contact-sheet", str(SAMPLE), str(picture), "--split", "test", "--scenes", "4"]
+    assert main([*arguments, "--columns", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"picture": str(picture), "scenes": 4}
+    assert Image.open(picture).size == (1024, 416)
+    assert main([*arguments, "--first", "999"]) == 2
+    assert main(["synth", "contact-sheet", str(tmp_path), str(picture)]) == 2
+    assert "ivlm synth generate" in capsys.readouterr().err

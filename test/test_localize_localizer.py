@@ -51,7 +51,8 @@ def test_sides_have_their_own_decoders(localizer):
 
 
 def test_view_tokens_all_or_own(localizer):
-    own = Localizer(dataclasses.replace(SMALL, localize=LocalizeConfig(view_tokens="own"))).eval()
+    own = Localizer(dataclasses.replace(SMALL, localize=dataclasses.replace(SMALL.localize, view_tokens="own")))
+    own.eval()
     own.load_state_dict(localizer.state_dict())
     views, embedding = localizer.encode_views(IMAGES), torch.randn(1, SMALL.sam.prompt_dim)
     moved = CAMERAS.copy()

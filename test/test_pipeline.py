@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ivlm_core import ConfigError, Frame, IvlmError, Mesh, MeshError, ObjectQuery, Pipeline
-from ivlm_core.bodies import PART_NAMES
+from ivlm_core import CheckpointError, ConfigError, Frame, IvlmError, Mesh, MeshError, ObjectQuery, Pipeline
+from ivlm_core.bodies import PART_NAMES, BodyModel, load_body
 from ivlm_core.checkpoints import save_checkpoint
-from ivlm_core.config import MODES, GenerationConfig
+from ivlm_core.config import MODES, GenerationConfig, TokenConfig
 from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -49,7 +50,9 @@ def test_one_object_gives_contact_on_both_sides(pipeline):
     assert set(result.seconds) == {"total", "reason", "render", "localize", "lift"}
 
 
-def test_vertices_that_no_view_sees_have_no_contact(pipeline):
+def test_vertices_that_no_view_sees_have_no_contact(pipeline, monkeypatch):
+    # The vertex branch knows them, MV-Loc does not.
+    monkeypatch.setitem(pipeline._localizer._modules, "vertex_branch", None)
     human = pipeline.run(FRAME, [ObjectQuery("cup")]).human_contacts[0]
     assert (human.probability[~human.views.vertex_visible.any(axis=0)] == 0).all()
 
@@ -134,7 +137,10 @@ def test_model_that_never_says_the_contact_token(tmp_path, cache_dir):
 def test_checkpoint_directory_is_the_model_it_was_saved_from(pipeline, tmp_path, cache_dir):
     save_checkpoint(tmp_path / "model", pipeline._model, pipeline.profile, SHIPPED_TOKENIZER)
     loaded = Pipeline.load(tmp_path / "model", device="cpu", cache_dir=cache_dir)
-    assert loaded.weights_hash == pipeline.weights_hash
+    again = Pipeline.load(tmp_path / "model", device="cpu", cache_dir=cache_dir)
+    assert again.weights_hash == loaded.weights_hash
+    half = Pipeline.load(tmp_path / "model", device="cpu", dtype="bfloat16", cache_dir=cache_dir)
+    assert half.weights_hash != loaded.weights_hash
     assert not loaded.untrained
     first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (pipeline, loaded))
     np.testing.assert_allclose(first.probability, second.probability, atol=1e-5)
@@ -247,6 +253,12 @@ def test_too_many_objects(pipeline):
         ({"body": "robot"}, "body"),
         ({"mode": "guess"}, "mode"),
         ({"quantize": "int2"}, "quantize"),
+        ({"graphs": "always"}, "graphs"),
+        ({"output_body": "robot"}, "output_body: "),
+        ({"output_body": "smplx"}, "output_body_path: is missing"),
+        ({"output_body": "anny", "output_body_path": Path("anny.npz")}, "output_body_path: is given"),
+        ({"output_body_path": Path("smplx.npz")}, "output_body_path: is given without output_body"),
+        ({"body_map_path": Path("map.npz")}, "body_map_path: is given without output_body"),
     ],
 )
 def test_parameter_out_of_range(arguments, named, cache_dir):
@@ -267,5 +279,93 @@ def test_device_out_of_memory_is_one_clear_error(pipeline, monkeypatch):
     monkeypatch.setattr("ivlm_core.reason.Reasoner.encode_image", full)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 8 << 30))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    with pytest.raises(IvlmError, match=r"out of memory at 1 objects with tiny \(1\.0 of 8\.0 GiB free\)"):
+    with pytest.raises(IvlmError, match=r"out of memory at 1 objects with tiny \(1\.0 of 8\.0 GiB free\)") as raised:
         pipeline.run(FRAME, [ObjectQuery("chair")])
+    for remedy in ("fewer objects", "smaller model", "bfloat16", "int8"):
+        assert remedy in raised.value.remedy
+    monkeypatch.undo()
+    assert pipeline.run(FRAME, [ObjectQuery("chair")]).human_contacts, "the pipeline lives on"
+
+
+def test_device_too_small_for_the_model_is_one_clear_error(cache_dir, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ivlm_core.pipeline.place", full)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 8 << 30))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    with pytest.raises(IvlmError, match=r"weights of tiny are loaded, 0\.0 GiB as float32 \(1\.0 of 8\.0") as raised:
+        Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+    assert "int8" in raised.value.remedy
+
+
+def test_weights_of_another_profile(pipeline, tmp_path):
+    wider = dataclasses.replace(
+        pipeline.profile, language=dataclasses.replace(pipeline.profile.language, intermediate_size=600)
+    )
+    save_checkpoint(tmp_path / "model", pipeline._model, wider, SHIPPED_TOKENIZER)
+    with pytest.raises(CheckpointError, match=r"does not fit its profile: .*has shape \(512, 192\), not \(600, 192\)"):
+        Pipeline.load(tmp_path / "model", device="cpu")
+
+
+def test_checkpoint_whose_tokenizer_lacks_the_contact_tokens(pipeline, tmp_path):
+    spelled = dataclasses.replace(pipeline.profile, tokens=TokenConfig("<TOUCH>"))
+    save_checkpoint(tmp_path / "model", pipeline._model, spelled, SHIPPED_TOKENIZER)
+    with pytest.raises(CheckpointError, match=r"has no token <TOUCH>"):
+        Pipeline.load(tmp_path / "model", device="cpu")
+
+
+def test_checkpoint_that_was_cut_short(pipeline, tmp_path):
+    save_checkpoint(tmp_path / "model", pipeline._model, pipeline.profile, SHIPPED_TOKENIZER)
+    path = tmp_path / "model" / "model.safetensors"
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size // 2)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        Pipeline.load(tmp_path / "model", device="cpu")
+
+
+def strip(vertices: int) -> Mesh:
+    along = np.arange(vertices) / vertices
+    points = np.stack([0.1 * (np.arange(vertices) % 2), along, np.zeros(vertices)], axis=1)
+    return Mesh(points, np.arange(vertices - 2)[:, None] + np.arange(3))
+
+
+@pytest.fixture
+def other_body(monkeypatch) -> BodyModel:
+    """A body of 300 vertices that goes by the name of smplx."""
+    body = BodyModel.from_mesh("smplx", strip(300), np.arange(300) % len(PART_NAMES))
+    monkeypatch.setattr("ivlm_core.pipeline.load_body", lambda name, path: load_body() if name == "anny" else body)
+    return body
+
+
+@pytest.mark.parametrize("mode", ["human", "binary"])
+def test_contact_on_another_body_by_a_map_from_a_file(cache_dir, tmp_path, other_body, mode):
+    rows = np.random.default_rng(1).integers(0, 13718, 300)
+    matrix = np.zeros((300, 13718), dtype=np.float32)
+    matrix[np.arange(300), rows] = 1
+    np.savez(tmp_path / "map.npz", matrix=matrix)
+    plain = Pipeline.load("tiny", "cpu", mode=mode, cache_dir=cache_dir)
+    moved = Pipeline.load(
+        "tiny", "cpu", mode=mode, cache_dir=cache_dir, output_body="smplx", body_map_path=tmp_path / "map.npz"
+    )
+    queries = [ObjectQuery("chair"), ObjectQuery("cup")]
+    before, after = (which.run(FRAME, queries).human_contacts for which in (plain, moved))
+    for on_anny, on_other in zip(before, after, strict=True):
+        np.testing.assert_allclose(on_other.probability, on_anny.probability[rows], atol=1e-5)
+        assert on_other.body_model == "smplx"
+        assert on_other.mesh is other_body.mesh is on_other.views.mesh
+        assert on_other.body_parts == other_body.part_scores(on_other.probability)
+    assert moved.body is other_body
+    assert moved.run(FRAME, []).human_contacts == ()
+
+
+def test_map_of_other_bodies_and_missing_files(cache_dir, tmp_path, other_body):
+    np.savez(tmp_path / "map.npz", matrix=np.ones((300, 7)))
+    for path in (tmp_path / "map.npz", tmp_path / "none.npz"):
+        with pytest.raises(MeshError, match=r"body_map\.path"):
+            Pipeline.load("tiny", "cpu", cache_dir=cache_dir, output_body="smplx", body_map_path=path)
+
+
+def test_graphs_are_a_choice(cache_dir):
+    assert Pipeline.load("tiny", "cpu", cache_dir=cache_dir, graphs="off")._reasoner.steps.mode == "off"
+    assert Pipeline.load("tiny", "cpu", cache_dir=cache_dir)._reasoner.steps.mode == "auto"

@@ -129,7 +129,17 @@ def _case_stages(case: str, reasoner: Reasoner, localizer: Localizer, arrays: Ar
         return arrays[f"{case}_{name}"]
 
     ids = [int(token) for token in stored("full_ids")]
+    if ids.count(IMAGE_ID) != 1:
+        raise InputError(
+            f"{case}_full_ids",
+            f"holds the image placeholder {IMAGE_ID} {ids.count(IMAGE_ID)} times",
+            "give ids with exactly one image in them",
+        )
     position = int(stored("seg_position_in_ids"))
+    if not ids.index(IMAGE_ID) < position < len(ids):
+        raise InputError(
+            f"{case}_seg_position_in_ids", f"is {position}", "give the contact token's index, which is behind the image"
+        )
     pixels = torch.from_numpy(arrays["clip_pixel_values"]).float()
     # The released model never reads the last token it wrote, and takes the state that predicts the contact token.
     states = _states(reasoner, ids[:-1], pixels)  # (T, D)

@@ -85,6 +85,8 @@ def convert_released(
             save_file(shard, staging / name)
             places |= dict.fromkeys(shard, name)
             described |= describe(shard)
+            # The next shard is read into the room of this one.
+            del shard
         write_index(staging, places)
         if adapter is not None and not merge_lora:
             adapter.save(staging)
@@ -143,11 +145,20 @@ def _check(
 
 
 def _shard(origin: ShardedTensors, path: Path, names: Mapping[str, str], adapter: Adapter | None) -> dict[str, Tensor]:
-    """One shard under its native names; tensors that share memory are parted, as the file format asks."""
-    shard = {}
+    """One shard under its native names; tensors that share memory are parted, as the file format asks.
+
+    Everything else stays the file's own memory, mapped where the format allows, so that no second copy arises.
+    """
+    shard: dict[str, Tensor] = {}
+    taken: list[tuple[int, int]] = []
     for key, tensor in origin.tensors(path):
         if key in names:
             name = names[key]
-            merged = adapter.merged(name, tensor) if adapter is not None else tensor
-            shard[name] = merged.contiguous().clone()
+            merged = (adapter.merged(name, tensor) if adapter is not None else tensor).contiguous()
+            start = merged.data_ptr()
+            if any(start < end and start + merged.nbytes > begin for begin, end in taken):
+                merged = merged.clone()
+                start = merged.data_ptr()
+            taken.append((start, start + merged.nbytes))
+            shard[name] = merged
     return shard

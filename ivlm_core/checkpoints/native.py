@@ -161,6 +161,37 @@ def load_weights(
             model.load_state_dict({wanted[name][0]: moved}, strict=False, assign=True)
 
 
+def checkpoint_hash(directory: Path, *made_of_it: str) -> str | None:
+    """16 hex digits for a checkpoint's weights without reading them: the key of what is cached for them.
+
+    They come from the sha256 that the manifest states for each tensor and adapter, and from size and time of change of
+    each weights file. Loading does not compare the files with the manifest (26 GB would take most of a minute; `ivlm
+    convert --check` does it), so a file that was changed afterwards is told by its size or time. A checkpoint that is
+    copied with new times merely gets another hash, and with it a cache of its own.
+
+    Parameters
+    ----------
+    made_of_it : what else decides the weights in use, such as precision and quantization.
+
+    Returns
+    -------
+    None where there is no manifest to go by; `weights_hash` then reads the tensors.
+    """
+    if not (directory / MANIFEST).is_file():
+        return None
+    manifest = read_json(directory / MANIFEST, limit=64 << 20)
+    tensors, files = manifest.get("tensors"), manifest.get("files")
+    if not isinstance(tensors, dict) or not isinstance(files, dict):
+        raise CheckpointError(str(directory / MANIFEST), "describes no tensors or files", "convert it again")
+    stamps = []
+    for path in sorted(directory.iterdir()):
+        if path.suffix in (".safetensors", ".bin"):
+            status = path.stat()
+            stamps.append((path.name, files.get(path.name), status.st_size, status.st_mtime_ns))
+    content = json.dumps([tensors, stamps, made_of_it], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
 def weights_hash(model: nn.Module) -> str:
     """16 hex digits over every tensor of the model: the key of what is cached for its weights."""
     digest = hashlib.sha256()

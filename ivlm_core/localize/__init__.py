@@ -7,13 +7,16 @@ from ivlm_core.localize.localizer import Localizer
 from ivlm_core.localize.patches import covered_patches
 from ivlm_core.localize.photo import fitted_size, resize_masks, sam_pixels
 from ivlm_core.localize.splitter import AttentionSplitter
+from ivlm_core.localize.vertex_branch import BODY_VERTICES, VertexBranch
 
 __all__ = [
+    "BODY_VERTICES",
     "NO_CAMERA",
     "AttentionSplitter",
     "FeatLift",
     "FusedAttention",
     "Localizer",
+    "VertexBranch",
     "ViewMaskDecoder",
     "build_encoder",
     "camera_code",

@@ -17,6 +17,7 @@ from ivlm_core.localize.featlift import FeatLift
 from ivlm_core.localize.patches import gather_patches, join_tiles, spread_patches
 from ivlm_core.localize.photo import fit_photo, sam_pixels
 from ivlm_core.localize.splitter import AttentionSplitter
+from ivlm_core.localize.vertex_branch import VertexBranch
 from ivlm_core.types import ByteArray, FloatArray
 
 
@@ -44,6 +45,8 @@ class Localizer(nn.Module):
         self.featlift = FeatLift(profile.localize.featlift, sam.prompt_dim, profile.localize.views)
         self.splitter = AttentionSplitter(sam.prompt_dim) if profile.localize.splitter else None
         self.decoders = nn.ModuleDict({name: ViewMaskDecoder(sam) for name in profile.localize.decoders})
+        rank = profile.localize.vertex_branch
+        self.vertex_branch = VertexBranch(sam.prompt_dim, rank) if rank else None
         self._shared_decoders = "shared_decoders" in profile.released_quirks
         # The dense positional encoding, kept for the frequencies it was computed from.
         self._kept_positions: tuple[Any, Tensor] | None = None

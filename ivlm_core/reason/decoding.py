@@ -55,6 +55,22 @@ class Guess:
     trigger: int = 2
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What the model offers at one place.
+
+    Attributes
+    ----------
+    best : the likeliest token.
+    log_probability : of `best`.
+    known : token → log-probability, of every token that a guide may choose.
+    """
+
+    best: int
+    log_probability: float
+    known: Mapping[int, float]
+
+
 class Row:
     """One answer while it is decoded.
 
@@ -90,16 +106,27 @@ class Row:
         self.guessed = list(self._guess.answer)
 
     @property
+    def choices(self) -> frozenset[int]:
+        """The tokens that the guide may ever choose; none without a guide."""
+        return self._guide.vocabulary if self._guide is not None else frozenset()
+
+    @property
     def ahead(self) -> list[int]:
         """What the model reads next: settled tokens, then guessed ones."""
         return self.settled + self.guessed
 
-    def advance(self, log_probabilities: Tensor, states: Tensor) -> int:
+    def fit(self, room: int) -> None:
+        """Leave out guesses behind the last token that may be written, or that do not fit into `room` positions."""
+        room = min(room - len(self.settled), self._limit - len(self._written) - 1)
+        if room < len(self.guessed):
+            self.guessed = self.guessed[: max(0, room)]
+
+    def advance(self, offers: Sequence[Offer], states: Tensor) -> int:
         """Choose at the last settled and at each guessed place, as far as the guess holds.
 
         Parameters
         ----------
-        log_probabilities : (G + 1, vocabulary) of the token behind the last settled and each of the G guessed ones.
+        offers : G + 1, what the model offers behind the last settled and each of the G guessed tokens.
         states : (G + 1, D) the hidden states that predict them.
 
         Returns
@@ -108,7 +135,7 @@ class Row:
         """
         right = 0
         for place in range(len(self.guessed) + 1):
-            token = self._choose(log_probabilities[place], states[place])
+            token = self._choose(offers[place], states[place])
             if self.ended or place == len(self.guessed) or token != self.guessed[place]:
                 break
             right += 1
@@ -127,17 +154,17 @@ class Row:
         sides = [side for side, token in self._contact_ids.items() if token in self._written[-1:]]
         return Continuation(self._written, self._state, sides[0] if sides else "general", math.exp(mean))
 
-    def _choose(self, log_probabilities: Tensor, state: Tensor) -> int:
+    def _choose(self, offer: Offer, state: Tensor) -> int:
         if self._guide is None:
-            token, free = int(log_probabilities.argmax()), True
+            token, log_probability, free = offer.best, offer.log_probability, True
         else:
             allowed = sorted(self._guide.allowed())
-            token = allowed[int(log_probabilities[allowed].argmax())]
-            free = len(allowed) > 1
+            token = max(allowed, key=offer.known.__getitem__)
+            log_probability, free = offer.known[token], len(allowed) > 1
             self._guide.feed(token)
         contact = token in self._contact_ids.values()
         if free or contact:
-            self._log_probabilities.append(float(log_probabilities[token]))
+            self._log_probabilities.append(log_probability)
         if contact:
             self._state = state
         if token != self._end_id:
@@ -176,27 +203,48 @@ def decode(
     """
     mask = torch.ones(len(rows), past, dtype=torch.long, device=device)
     used = [past] * len(rows)
+    choices = sorted(frozenset().union(*(row.choices for row in rows)))
+    columns = torch.tensor(choices, dtype=torch.long, device=device)
     passes = 0
     while not all(row.ended for row in rows):
         for row, length in zip(rows, used, strict=True):
-            if length + len(row.ahead) > most:
+            if length + len(row.settled) > most:
                 row.stop()
+            row.fit(most - length)
         ids, fresh, positions = _chunk([row.ahead for row in rows], used, device)
         fresh[[index for index, row in enumerate(rows) if row.ended]] = 0
         mask = torch.cat([mask, fresh], dim=1)
         deepest = max(len(row.guessed) for row in rows) + 1
         states = step(ids, mask, positions)[:, -deepest:]  # (K, G + 1, D)
-        log_probabilities = head(states).float().log_softmax(-1)
+        offers = _offers(head(states).float().log_softmax(-1), choices, columns)
         passes += 1
         for index, row in enumerate(rows):
             if row.ended:
                 continue
             settled, guessed = len(row.settled), len(row.guessed)
-            right = row.advance(log_probabilities[index, -guessed - 1 :], states[index, -guessed - 1 :])
+            right = row.advance(offers[index][-guessed - 1 :], states[index, -guessed - 1 :])
             if right < guessed:
                 mask[index, mask.shape[1] - (guessed - right) :] = 0
             used[index] += settled + right
     return passes
+
+
+def _offers(log_probabilities: Tensor, choices: Sequence[int], columns: Tensor) -> list[list[Offer]]:
+    """K rows of G + 1 offers from (K, G + 1, vocabulary), fetched from the device at once and not number by number.
+
+    Parameters
+    ----------
+    choices, columns : the tokens that guides may choose, as a list and as a tensor on the device.
+    """
+    best = log_probabilities.argmax(-1, keepdim=True)  # (K, G + 1, 1)
+    wanted = torch.cat([log_probabilities.gather(-1, best), log_probabilities[..., columns]], dim=-1)
+    return [
+        [
+            Offer(token, values[0], dict(zip(choices, values[1:], strict=True)))
+            for (token,), values in zip(tokens, row, strict=True)
+        ]
+        for tokens, row in zip(best.tolist(), wanted.tolist(), strict=True)
+    ]
 
 
 def _chunk(

@@ -36,6 +36,8 @@ class AnswerGuide:
         self._joiner = tuple(tokenizer.encode(form.joiner))
         self._closing = (*tokenizer.encode(form.closing), contact_token)
         self._most = form.most_choices
+        # Every token that an answer of this form can hold.
+        self.vocabulary = frozenset(token for piece in (*self._choices, self._joiner, self._closing) for token in piece)
         if self._choices:
             self._paths = [_Path(choice, "choice", (choice,)) for choice in self._choices]
         else:

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from ivlm_core.config import Profile
 from ivlm_core.errors import CheckpointError, InputError
-from ivlm_core.reason.decoding import Continuation, Guess, Row, decode
+from ivlm_core.reason.decoding import Continuation, Guess, Row, Step, decode
 from ivlm_core.reason.guide import AnswerGuide
 from ivlm_core.reason.image import clip_pixels
 from ivlm_core.reason.prompts import SYSTEM, Question
+from ivlm_core.reason.static_step import StaticSteps
+from ivlm_core.reason.stem import ConvolutionStem
 from ivlm_core.reason.tokenizer import ContactTokenizer
 from ivlm_core.types import ByteArray
 
@@ -78,6 +80,8 @@ class Reasoner(nn.Module):
         self._memory: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         # Passes through the language model that the last answers took.
         self.passes = 0
+        # How a pass is run: fixed keys and values and replayed graphs on CUDA, a growing cache elsewhere.
+        self.steps = StaticSteps()
 
     @property
     def tokenizer(self) -> ContactTokenizer:
@@ -102,7 +106,12 @@ class Reasoner(nn.Module):
     def train(self, mode: bool = True) -> Reasoner:
         # Whatever trains or moves the weights makes the kept system prompt wrong.
         self._system = None
+        self.steps.release()
         return super().train(mode)
+
+    def forget(self) -> None:
+        """Drop the guesses from earlier answers: how far a guess holds can change the last bits of an embedding."""
+        self._memory.clear()
 
     @torch.inference_mode()
     def encode_image(self, image: ByteArray) -> ImagePrefix:
@@ -192,16 +201,25 @@ class Reasoner(nn.Module):
             Row(prompt, self.contact_ids, self.end_id, limit, guide, guess)
             for prompt, guide, guess in zip(prompts, guides or nothing, guesses or nothing, strict=True)
         ]
-        cache = copy.deepcopy(prefix.cache)
-        cache.batch_repeat_interleave(len(rows))
+        furthest = min(most, prefix.length + max(map(len, prompts)) + limit)
+        model = self.llava.model.language_model
+        step = self.steps.start(model, prefix.cache, prefix.length, len(rows), furthest)
+        if step is None:
+            cache = copy.deepcopy(prefix.cache)
+            cache.batch_repeat_interleave(len(rows))
+            step = self._growing_step(cache)
+        self.passes = decode(step, self.llava.lm_head, rows, prefix.length, most, self.device)
+        return [row.result() for row in rows]
+
+    def _growing_step(self, cache: Any) -> Step:
+        """The step on keys and values that grow with every pass."""
 
         def step(ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
             return self.llava.model.language_model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             ).last_hidden_state
 
-        self.passes = decode(step, self.llava.lm_head, rows, prefix.length, most, self.device)
-        return [row.result() for row in rows]
+        return step
 
     def _guess(self, question: Question, opening: Sequence[int], contact: int) -> Guess:
         """What the answer will probably say: what it said last time, or else how every answer opens and closes."""
@@ -269,6 +287,8 @@ def _build_llava(profile: Profile, vocabulary: int) -> Any:
         tie_word_embeddings=False,
     )
     llava = LlavaForConditionalGeneration(config)
+    if vision.stem == "convolution":
+        llava.model.vision_tower.embeddings.patch_embedding = ConvolutionStem(vision.hidden_size)
     if vision.projector == "linear":
         llava.model.multi_modal_projector = nn.Linear(vision.hidden_size, language.hidden_size)
     return llava
