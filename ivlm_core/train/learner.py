@@ -1,0 +1,302 @@
+"""The model with everything that only training needs: auxiliary heads, targets, and the loss of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from ivlm_core.localize import Localizer
+from ivlm_core.reason import Reasoner
+from ivlm_core.reason.prompts import SYSTEM
+from ivlm_core.train.conversation import Conversation, Exchange
+from ivlm_core.train.objective import LossGroup, combined_loss
+from ivlm_core.train.packing import PackedBatch, pack, packed_states
+from ivlm_core.train.recipe import Recipe
+from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
+from ivlm_core.train.views import TaughtViews
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B pictures with their questions and targets.
+
+    Attributes
+    ----------
+    pixels : (B, 3, S, S). packed : the questions. classes : (B, c, c) int64. joints : (B, J).
+    sides : Q sides of the exchanges. contacts : (Q, V) bool, of the exchange's object.
+    things : Q of (label, contact on the library's mesh).
+    """
+
+    pixels: Tensor
+    packed: PackedBatch
+    classes: Tensor
+    joints: Tensor
+    sides: tuple[str, ...]
+    contacts: np.ndarray
+    things: tuple[tuple[str, np.ndarray], ...]
+
+
+class AuxiliaryHeads(nn.Module):
+    """What every patch shows, cell by cell, and where the joints are; used in training only.
+
+    Parameters
+    ----------
+    width : D of the patch features. cells : cells along a patch's side. classes, joints : how many.
+    """
+
+    def __init__(self, width: int, cells: int, classes: int, joints: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.norm = nn.LayerNorm(width)
+        self.classes = nn.Linear(width, cells * cells * classes)
+        self.joints = nn.Linear(width, cells * cells * joints)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, P, D) → (B, classes, c, c) and (B, joints, c·c) logits, c cells along the picture."""
+        normed = self.norm(features)
+        return self._cells(self.classes(normed)), self._cells(self.joints(normed)).flatten(2)
+
+    def _cells(self, values: Tensor) -> Tensor:
+        """(B, h·w, n·n·C) → (B, C, h·n, w·n)."""
+        batch, patches, _ = values.shape
+        side, cells = round(patches**0.5), self.cells
+        grid = values.reshape(batch, side, side, cells, cells, -1)
+        return grid.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, side * cells, side * cells)
+
+
+class Learner(nn.Module):
+    """A model in training. Called with a `Batch` it gives the weighted losses, `total` among them.
+
+    Parameters
+    ----------
+    model : reasoner and localizer, as `build_model` makes them.
+    recipe : losses.
+    data : says which classes and joints there are.
+    body : the body's views; things : label → the views of its library mesh.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        model: nn.ModuleDict,
+        recipe: Recipe,
+        data: TrainingSet,
+        body: TaughtViews,
+        things: Mapping[str, TaughtViews],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.body, self.things = body, dict(things)
+        profile = self.reasoner.profile
+        cells = profile.vision.patch_size // CELL
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed + 1)
+            self.auxiliary = AuxiliaryHeads(profile.language.hidden_size, cells, data.class_count, data.joint_count)
+        self.register_buffer("class_weights", torch.from_numpy(data.class_weights(data.class_count)), persistent=False)
+        tokenizer = self.reasoner.tokenizer
+        self._before = [tokenizer.bos, *tokenizer.encode(SYSTEM + " USER:"), tokenizer.image_start]
+
+    @property
+    def reasoner(self) -> Reasoner:
+        return self.model["reason"]  # type: ignore[return-value]
+
+    @property
+    def localizer(self) -> Localizer:
+        return self.model["localize"]  # type: ignore[return-value]
+
+    def batch(self, samples: Sequence[Sample], conversation: Conversation, random: np.random.Generator) -> Batch:
+        """Choose the questions about some pictures and put everything together."""
+        profile = self.reasoner.profile
+        exchanges: list[list[Exchange]] = []
+        contacts, things, sides = [], [], []
+        for sample in samples:
+            asked = [(number, "human") for number in range(len(sample.facts))]
+            others = [(number, "object") for number in range(len(sample.facts))]
+            random.shuffle(others)
+            asked += others[: max(0, self.recipe.questions - len(asked))]
+            row = []
+            for number, side in asked:
+                row.append(conversation.exchange(sample.facts[number], side, random, len(sample.facts) == 1))
+                sides.append(side)
+                contacts.append(sample.contacts[number])
+                things.append((sample.facts[number].label, sample.things[number]))
+            exchanges.append(row)
+        patches = (profile.vision.image_size // profile.vision.patch_size) ** 2
+        packed = pack(
+            exchanges,
+            len(self._before),
+            patches,
+            self.reasoner.tokenizer.image_end,
+            profile.language.max_positions,
+        )
+        classes = torch.from_numpy(np.stack([sample.classes for sample in samples]).astype(np.int64))
+        return Batch(
+            pixels=torch.from_numpy(np.stack([sample.pixels for sample in samples])),
+            packed=packed,
+            classes=classes,
+            joints=torch.from_numpy(np.stack([sample.joints for sample in samples])),
+            sides=tuple(sides),
+            contacts=np.stack(contacts),
+            things=tuple(things),
+        )
+
+    def forward(self, batch: Batch, masks: bool) -> dict[str, Tensor]:
+        """The losses of a batch.
+
+        Parameters
+        ----------
+        masks : whether the view masks take part.
+
+        Returns
+        -------
+        name → scalar, weighted; `total` is their sum.
+        """
+        reasoner, packed = self.reasoner, batch.packed
+        llava = reasoner.llava
+        pixels = batch.pixels.to(memory_format=torch.channels_last)
+        features = reasoner.image_features(pixels)  # (B, P, D)
+        embed = llava.get_input_embeddings()
+        words = torch.tensor([self._before], device=features.device)
+        rest = torch.cat([features, embed(packed.ids).to(features.dtype)], dim=1)
+        states = packed_states(llava.model.language_model, embed(words), rest, packed)  # (B, W, D)
+        losses = self._auxiliary_losses(features, batch)
+        answer = _answer_loss(llava.lm_head(states), packed)
+        contact = states[packed.states[:, 0], packed.states[:, 1]]  # (K, D)
+        embeddings = reasoner.projection(contact)
+        sides = np.array([batch.sides[number] for number in packed.query.tolist()])
+        # Sparse products and logarithms of small numbers want single precision whatever the rest is in.
+        with torch.autocast(features.device.type, enabled=False):
+            losses |= self._contact_losses(embeddings.float(), sides, batch, answer, masks and self.recipe.masks)
+        losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
+        return losses
+
+    def _auxiliary_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        classes, joints = self.auxiliary(features)
+        found = cross_entropy(
+            classes.float(),
+            batch.classes,
+            self.class_weights,
+            ignore_index=IGNORED_CLASS,
+        )
+        placed = cross_entropy(joints.float().flatten(0, 1), batch.joints.flatten(), ignore_index=-1)
+        return {"classes": self.recipe.classes * found, "joints": self.recipe.joints * placed}
+
+    def _contact_losses(
+        self, embeddings: Tensor, sides: np.ndarray, batch: Batch, answer: Tensor, masks: bool
+    ) -> dict[str, Tensor]:
+        recipe, localizer, query = self.recipe, self.localizer, batch.packed.query.numpy()
+        human = np.flatnonzero(sides == "human")
+        chosen = torch.from_numpy(human).to(embeddings.device)
+        contact = batch.contacts[query[human]]  # (K, V)
+        lifted, groups = None, []
+        if masks and len(human):
+            drawn = localizer(
+                embeddings[chosen],
+                self.body.pack.camera_parameters,
+                _embedding(self.body, embeddings),
+                "human",
+                patches=self.body.patches,
+            )
+            lifted = self.body.lifter(drawn)
+            groups.append(self._group(self.body, drawn, contact, lifted))
+        if masks:
+            groups += self._object_groups(embeddings, sides, batch)
+        terms = combined_loss(groups, recipe.loss, answer, samples_without_mask=0)
+        losses = {
+            name: getattr(terms, name) for name in ("focal", "dice", "heat_map", "human_3d", "affordance_3d", "token")
+        }
+        if localizer.vertex_branch is not None and len(human):
+            # What MV-Loc gives is taken as it is: it is taught by the paper's losses alone.
+            base = lifted.detach() if lifted is not None else None
+            logits = localizer.vertex_branch.logits(embeddings[chosen], base).float()
+            truth = torch.from_numpy(contact.astype(np.float32)).to(logits.device)
+            entropy = binary_cross_entropy_with_logits(logits, truth)
+            losses["branch_entropy"] = recipe.branch_entropy * entropy
+            losses["branch_dice"] = recipe.branch_dice * _soft_dice(torch.sigmoid(logits), truth).mean()
+        return losses
+
+    def _group(self, views: TaughtViews, drawn: Tensor, contact: np.ndarray, lifted: Tensor) -> LossGroup:
+        """The body's masks against what its views show of the contact."""
+        recipe = self.recipe
+        target = views.whole_targets(contact) if recipe.whole_masks else views.targets(contact)
+        masks = drawn if recipe.whole_masks else views.seen(drawn)
+        truth = torch.from_numpy(contact.astype(np.float32)).to(drawn.device)
+        return LossGroup(
+            "human_contact",
+            masks,
+            target.to(drawn.device),
+            (lambda _: lifted) if recipe.mesh_loss else None,
+            truth if recipe.mesh_loss else None,
+        )
+
+    def _object_groups(self, embeddings: Tensor, sides: np.ndarray, batch: Batch) -> list[LossGroup]:
+        """The masks of a few objects of the batch."""
+        groups: list[LossGroup] = []
+        for number in np.flatnonzero(sides == "object").tolist():
+            label, contact = batch.things[int(batch.packed.query[number])]
+            if len(groups) == self.recipe.objects_per_step:
+                break
+            views = self.things.get(label)
+            if views is None:
+                continue
+            drawn = self.localizer(
+                embeddings[number : number + 1],
+                views.pack.camera_parameters,
+                _embedding(views, embeddings),
+                "object",
+                patches=views.patches,
+            )
+            lifted = views.lifter(drawn)
+            truth = contact[None]
+            target = views.whole_targets(truth) if self.recipe.whole_masks else views.targets(truth)
+            masks = drawn if self.recipe.whole_masks else views.seen(drawn)
+            groups.append(_heat_group(masks, target, lifted, truth, self.recipe.mesh_loss))
+        return groups
+
+
+def _heat_group(masks: Tensor, target: Tensor, lifted: Tensor, truth: np.ndarray, mesh_loss: bool) -> LossGroup:
+    values = torch.from_numpy(truth.astype(np.float32)).to(masks.device)
+    return LossGroup(
+        "object_affordance",
+        torch.sigmoid(masks),
+        target.to(masks.device),
+        (lambda _: lifted) if mesh_loss else None,
+        values if mesh_loss else None,
+    )
+
+
+def _answer_loss(logits: Tensor, packed: PackedBatch) -> Tensor:
+    """Cross-entropy of the answers' tokens, weighted."""
+    each = cross_entropy(logits.float().flatten(0, 1), packed.targets.flatten(), reduction="none")
+    weights = packed.weights.flatten()
+    return (each * weights).sum() / weights.sum().clamp(min=1.0)
+
+
+def _soft_dice(probability: Tensor, truth: Tensor) -> Tensor:
+    """(K, V) → (K,) one minus the soft F1."""
+    shared = (probability * truth).sum(1)
+    return 1.0 - (2.0 * shared + 1.0) / (probability.sum(1) + truth.sum(1) + 1.0)
+
+
+def _embedding(views: TaughtViews, like: Tensor) -> Tensor:
+    if views.embedding is None:
+        raise RuntimeError("the views have not been encoded")
+    return views.embedding.to(like.device, like.dtype)
+
+
+def move_batch(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on a device; the numbers of the exchanges stay, they are looked up on the host."""
+
+    def moved(item: Any, names: Sequence[str]) -> Any:
+        return replace(item, **{name: getattr(item, name).to(device) for name in names})
+
+    packed = moved(batch.packed, ("ids", "positions", "mask", "wanted", "targets", "weights", "states"))
+    return moved(replace(batch, packed=packed), ("pixels", "classes", "joints"))

@@ -1,0 +1,156 @@
+"""Everything that a training run can be told, and the paper's ablations as changes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field, replace
+
+from ivlm_core.config import Profile
+from ivlm_core.errors import ConfigError, shown
+from ivlm_core.train.conversation import ConversationStyle
+from ivlm_core.train.losses import LossWeights
+from ivlm_core.train.samples import Variation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained; the defaults are those of the shipped weights.
+
+    Attributes
+    ----------
+    steps : length of the run. minutes : its length in time; the one that ends first decides, 0 for no limit.
+    batch : pictures in a step, of all processes together. questions : least number of questions about a picture.
+    learning_rate, warmup, final_share : highest rate, steps until it is reached, and its last value's share of it,
+        down a cosine. weight_decay, clip : of AdamW, on matrices only; greatest norm of the gradient.
+    average : decay of the running mean of the weights, which is what is validated and exported; 0 for none.
+    masks_from : share of the run after which the view masks join.
+    objects_per_step : object masks learned in a step.
+    encoder_steps : steps that SAM's encoder is taught the views before it is frozen; 0 to leave it as it is.
+    loss : constants of the paper's losses. mesh_loss : whether the 3-D losses are used.
+    whole_masks : masks are judged on all pixels instead of those that show the mesh.
+    masks : False for no MV-Loc at all: the vertex branch alone.
+    branch_dice, branch_entropy : of the vertex branch. classes, joints : of the auxiliary heads.
+    data_fraction : share of the scenes that is used.
+    """
+
+    steps: int = 9000
+    minutes: float = 0.0
+    batch: int = 12
+    questions: int = 2
+    learning_rate: float = 8e-4
+    warmup: int = 200
+    final_share: float = 0.02
+    weight_decay: float = 0.03
+    clip: float = 1.0
+    average: float = 0.999
+    masks_from: float = 0.3
+    objects_per_step: int = 2
+    encoder_steps: int = 120
+    loss: LossWeights = field(default_factory=LossWeights)
+    mesh_loss: bool = True
+    whole_masks: bool = False
+    masks: bool = True
+    branch_dice: float = 1.0
+    branch_entropy: float = 3.0
+    classes: float = 0.5
+    joints: float = 0.1
+    data_fraction: float = 1.0
+    style: ConversationStyle = field(default_factory=ConversationStyle)
+    variation: Variation = field(default_factory=Variation)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "steps": self.steps >= 0,
+            "minutes": self.minutes >= 0 and math.isfinite(self.minutes),
+            "batch": 1 <= self.batch <= 4096,
+            "questions": 1 <= self.questions <= 16,
+            "learning_rate": 0 < self.learning_rate < 1,
+            "average": 0 <= self.average < 1,
+            "masks_from": 0 <= self.masks_from <= 1,
+            "objects_per_step": self.objects_per_step >= 0,
+            "encoder_steps": self.encoder_steps >= 0,
+            "data_fraction": 0 < self.data_fraction <= 1,
+        }
+        for name, holds in rules.items():
+            if not holds:
+                raise ConfigError(f"train.{name}", f"is {getattr(self, name)}", "see `ivlm train --help`")
+        if not self.steps and not self.minutes:
+            raise ConfigError("train.steps", "and minutes are both 0", "give the length of the run")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the run that is done, 0…1."""
+        shares = [step / self.steps] if self.steps else []
+        shares += [seconds / (60 * self.minutes)] if self.minutes else []
+        return min(1.0, max(shares))
+
+    def rate(self, step: int, progress: float) -> float:
+        """The learning rate of a step."""
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        share = self.final_share + (1 - self.final_share) * cosine
+        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup)) * share
+
+
+# Name → what it changes. The paper's Table S.4 compares them without the vertex branch, which is not the paper's; so
+# each of its rows is that name together with `no_vertex_branch`.
+VARIANTS: dict[str, str] = {
+    "base": "nothing",
+    "no_vertex_branch": "MV-Loc alone",
+    "no_camera": "FeatLift knows no cameras",
+    "concat_camera": "FeatLift adds the raw camera numbers",
+    "featlift": "FeatLift multiplies by a gate from the camera, as the paper does",
+    "no_mvloc": "two layers from the contact embedding to the vertices, and no masks",
+    "whole_mask": "masks are judged on all pixels, without the 3-D loss",
+    "valid_mask": "masks are judged where they show the mesh, without the 3-D loss",
+    "valid_mask_3d": "masks are judged where they show the mesh, with the 3-D loss",
+    "no_parts_text": "questions for the region alone, answers without body parts and affordance",
+    "no_object_name": "every object is called object",
+    "own_view_token": "each view is decoded with its own token only",
+}
+
+
+def apply_variants(names: tuple[str, ...], profile: Profile, recipe: Recipe) -> tuple[Profile, Recipe]:
+    """The profile and recipe of one or more variants together.
+
+    Raises
+    ------
+    ConfigError : an unknown name.
+    """
+    for name in names:
+        if name not in VARIANTS:
+            raise ConfigError("--variant", f"{shown(name)} does not exist", f"choose {', '.join(VARIANTS)}")
+        localize = profile.localize
+        if name == "no_vertex_branch":
+            localize = replace(localize, vertex_branch=0)
+        elif name == "no_camera":
+            localize = replace(localize, featlift="none")
+        elif name == "concat_camera":
+            localize = replace(localize, featlift="simple")
+        elif name == "featlift":
+            localize = replace(localize, featlift="vi_v1")
+        elif name == "own_view_token":
+            localize = replace(localize, view_tokens="own")
+        elif name == "no_mvloc":
+            recipe = replace(recipe, masks=False)
+        elif name in ("whole_mask", "valid_mask", "valid_mask_3d"):
+            recipe = replace(recipe, whole_masks=name == "whole_mask", mesh_loss=name == "valid_mask_3d")
+        elif name == "no_parts_text":
+            recipe = replace(recipe, style=replace(recipe.style, name_parts=False))
+        elif name == "no_object_name":
+            recipe = replace(recipe, style=replace(recipe.style, name_object=False))
+        profile = replace(profile, localize=localize)
+    if not recipe.masks and not profile.localize.vertex_branch:
+        raise ConfigError("--variant", "leaves neither masks nor the vertex branch", "leave one of the two names out")
+    return profile, recipe
+
+
+def recipe_from(plain: dict[str, object]) -> Recipe:
+    """The recipe that `dataclasses.asdict` wrote."""
+    from ivlm_core.config import parse_section
+
+    return parse_section(Recipe, plain, "recipe")
+
+
+def recipe_as_dict(recipe: Recipe) -> dict[str, object]:
+    return dataclasses.asdict(recipe)

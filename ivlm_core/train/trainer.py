@@ -1,0 +1,377 @@
+"""The training loop: the same run whether or not it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ivlm_core.bodies import load_body
+from ivlm_core.checkpoints import build_model
+from ivlm_core.config import Profile
+from ivlm_core.errors import ConfigError, IvlmError
+from ivlm_core.objects import library_mesh, normalize_for_views
+from ivlm_core.reason import ContactTokenizer, attach_lora
+from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
+from ivlm_core.storage import ArrayCache
+from ivlm_core.train.conversation import Conversation
+from ivlm_core.train.learner import Learner, move_batch
+from ivlm_core.train.monitor import Monitor, plain_weights
+from ivlm_core.train.recipe import Recipe, recipe_as_dict
+from ivlm_core.train.samples import TrainingSet
+from ivlm_core.train.state import (
+    RunState,
+    checkpoints,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+)
+from ivlm_core.train.taught_encoder import teach_encoder
+from ivlm_core.train.views import TaughtViews
+
+log = logging.getLogger("ivlm.train")
+
+# Batches in a row without a finite loss after which a run is given up.
+MOST_BAD_STEPS = 25
+
+
+class Trainer:
+    """One training run in one folder.
+
+    Parameters
+    ----------
+    profile, recipe : what is trained, and how.
+    data : the scenes in memory. validation : records that free generation is measured on.
+    out : the folder of the run: checkpoints, logs, pictures.
+    device : where it runs. deepspeed : a DeepSpeed configuration, for several GPUs.
+    say : takes the log lines.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        recipe: Recipe,
+        data: TrainingSet,
+        validation: Sequence[Any],
+        out: Path,
+        device: str = "cpu",
+        deepspeed: Path | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        from accelerate import Accelerator
+        from accelerate.utils import DeepSpeedPlugin
+
+        if len(data) == 0:
+            raise ConfigError(
+                "--data", "holds no scene of the split train", "generate scenes first: `ivlm synth generate`"
+            )
+        self.profile, self.recipe, self.data, self.out, self._say = profile, recipe, data, out, say
+        precision = "bf16" if device.startswith("cuda") else "no"
+        plugin = DeepSpeedPlugin(hf_ds_config=str(deepspeed)) if deepspeed else None
+        # Told to use the CPU, accelerate would leave DeepSpeed out.
+        self._accelerator = Accelerator(
+            cpu=device == "cpu" and plugin is None, mixed_precision=precision, deepspeed_plugin=plugin
+        )
+        self._sharded = deepspeed is not None
+        self.tokenizer = ContactTokenizer(tokens=profile.tokens)
+        self.monitor = Monitor(
+            replace(profile, generation=replace(profile.generation, guided=False)),
+            self.tokenizer,
+            validation,
+            out,
+            "parts" if recipe.style.name_parts else "direct",
+            recipe.style.name_object,
+        )
+        self.model = build_model(profile, self.tokenizer, empty=False)
+        cache = ArrayCache()
+        self._body = TaughtViews(
+            load_or_build_view_pack(load_body().mesh, HUMAN_VIEWS, profile.sam.image_size, "normals", cache), profile
+        )
+        near = {name: replace(spec, distance=profile.views.object_distance) for name, spec in OBJECT_VIEWS.items()}
+        self._things = {
+            label: TaughtViews(
+                load_or_build_view_pack(
+                    normalize_for_views(library_mesh(label)), near, profile.sam.image_size, "positions", cache
+                ),
+                profile,
+            )
+            for label in data.labels
+        }
+        self.learner = Learner(self.model, recipe, data, self._body, self._things)
+        self._conversation = Conversation(self.tokenizer, recipe.style)
+        self._count = max(1, round(recipe.data_fraction * len(data)))
+        self.step, self.seconds = 0, 0.0
+        self._masks = False
+        self._bad_steps = 0
+        self._writer: Any = None
+
+    def run(
+        self,
+        resume: bool = False,
+        validate_minutes: float = 8.0,
+        save_minutes: float = 5.0,
+        log_seconds: float = 30.0,
+    ) -> dict[str, Any]:
+        """Train to the end, from the last checkpoint with `resume`.
+
+        Returns
+        -------
+        the last validation's scores, with `steps`, `seconds` and `pictures_per_second`.
+
+        Raises
+        ------
+        ConfigError : the folder holds another run. CheckpointError : a damaged checkpoint.
+        IvlmError : the loss stays NaN or infinite.
+        """
+        self._prepare(resume)
+        accelerator, recipe = self._accelerator, self.recipe
+        parameters = [parameter for parameter in self.learner.parameters() if parameter.requires_grad]
+        validated = saved = self.seconds
+        told, told_step, sums = time.monotonic(), self.step, dict[str, float]()
+        scores: dict[str, float] = {}
+        self.learner.train()
+        while (progress := recipe.progress(self.step, self.seconds)) < 1.0:
+            start = time.monotonic()
+            rate = recipe.rate(self.step, progress)
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            batch = move_batch(self._batch(self.step), accelerator.device)
+            self._masks = recipe.masks and progress >= recipe.masks_from
+            losses = self._prepared(batch, self._masks)
+            total = losses["total"]
+            if bool(torch.isfinite(total.detach())):
+                accelerator.backward(total)
+                norm = accelerator.clip_grad_norm_(parameters, recipe.clip)
+                if norm is None or bool(torch.isfinite(torch.as_tensor(norm))):
+                    self._optimizer.step()
+                    self._average_weights()
+                    self._bad_steps = 0
+                else:
+                    self._bad_steps += 1
+            else:
+                self._bad_steps += 1
+            self._optimizer.zero_grad()
+            if self._bad_steps > MOST_BAD_STEPS:
+                raise IvlmError(
+                    "loss",
+                    f"is not finite since step {self.step - MOST_BAD_STEPS}",
+                    "resume with a lower learning rate",
+                )
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(loss.detach())
+            self.step += 1
+            self.seconds += time.monotonic() - start
+            if time.monotonic() - told >= log_seconds:
+                count = self.step - told_step
+                self._log(
+                    {name: value / count for name, value in sums.items()},
+                    rate,
+                    count * recipe.batch / (time.monotonic() - told),
+                )
+                told, told_step, sums = time.monotonic(), self.step, {}
+            if self.seconds - validated >= 60 * validate_minutes:
+                scores = self._validate()
+                validated = self.seconds
+            if self.seconds - saved >= 60 * save_minutes:
+                self._save()
+                saved = self.seconds
+        self._save()
+        scores = self._validate()
+        if self._writer is not None:
+            self._writer.close()
+        speed = self.step * recipe.batch / max(1e-9, self.seconds)
+        return {**scores, "steps": self.step, "seconds": self.seconds, "pictures_per_second": speed}
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's tensors as they are validated and exported: running means, adapters merged into the weights."""
+        lora = self.profile.lora
+        return plain_weights(self.model, self._average, lora.alpha / max(1, lora.rank))
+
+    def _prepare(self, resume: bool) -> None:
+        """Everything before the first step: encoder, starting values, optimizer, and what a checkpoint holds."""
+        recipe = self.recipe
+        folder = self.out / "checkpoints"
+        state = None
+        found = checkpoints(folder)
+        if found and not resume:
+            raise ConfigError("--out", f"{self.out} holds a run already", "give --resume, or another folder")
+        if found:
+            state = load_state(found[-1])
+            if state.notes["recipe"] != json.loads(json.dumps(recipe_as_dict(recipe))):
+                raise ConfigError("--resume", "with other settings than the run has", "repeat its own options")
+            self.learner.load_state_dict(dict(state.weights))
+            self.step, self.seconds = state.step, state.seconds
+            self._say(f"resumed at step {self.step}, {self.seconds / 60:.1f} minutes")
+        localizer = self.learner.localizer
+        if state is None:
+            torch.manual_seed(recipe.seed)
+            branch = localizer.vertex_branch
+            if branch is not None:
+                branch.start_from(*self.data.contact_statistics(branch.basis.shape[1], seed=recipe.seed))
+            if recipe.masks and recipe.encoder_steps:
+                started = time.monotonic()
+                loss = teach_encoder(
+                    localizer,
+                    self._body,
+                    load_body().part_labels,
+                    list(self._things.values()),
+                    recipe.encoder_steps,
+                    recipe.seed,
+                )
+                self.seconds += time.monotonic() - started
+                self._say(f"encoder taught the views in {time.monotonic() - started:.0f} s, loss {loss:.3f}")
+        localizer.image_encoder.requires_grad_(False)
+        localizer.prompt_encoder.requires_grad_(False)
+        if recipe.masks:
+            for views in [self._body, *self._things.values()]:
+                views.embedding = localizer.encode_views(views.pack.images).clone()
+        self._freeze_large()
+        device = self._accelerator.device
+        self.learner.to(device)
+        named = {name: item for name, item in self.learner.named_parameters() if item.requires_grad}
+        decayed = [item for name, item in named.items() if item.ndim >= 2 and not _free_of_decay(name)]
+        others = [item for name, item in named.items() if item.ndim < 2 or _free_of_decay(name)]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.98),
+            fused=not self._sharded,
+        )
+        self._average = {
+            name.removeprefix("model."): item.detach().clone()
+            for name, item in named.items()
+            if name.startswith("model.")
+        }
+        if state is not None:
+            restore_optimizer(optimizer, named, state.optimizer)
+            self._average = {name: value.to(device) for name, value in state.average.items()}
+            torch.set_rng_state(state.random)
+        self._named = named
+        if self._sharded:
+            self._accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = max(
+                1, recipe.batch // self._accelerator.num_processes
+            )
+        self._prepared, self._optimizer = self._accelerator.prepare(self.learner, optimizer)
+        self._open_log()
+        if state is None:
+            trained = sum(item.numel() for item in named.values())
+            self._say(
+                f"{self._count} scenes, {trained / 1e6:.1f} M parameters in training, "
+                f"{torch.get_num_threads()} threads, device {device}"
+            )
+            if self.monitor.records:
+                self._say(f"category prior on validation: F1 {self.monitor.prior_f1(self.data.category_prior()):.3f}")
+
+    def _freeze_large(self) -> None:
+        """With adapters, only they and the new parts learn: image encoder and language model stay."""
+        if not self.profile.lora.rank:
+            return
+        reasoner = self.learner.reasoner
+        reasoner.llava = attach_lora(reasoner.llava, self.profile.lora).base_model.model
+        for name, parameter in reasoner.llava.named_parameters():
+            parameter.requires_grad_("lora_" in name or "embed_tokens" in name or "lm_head" in name)
+
+    def _batch(self, step: int) -> Any:
+        """The batch of a step: a function of the seed and the step alone, so that a resumed run sees the same."""
+        recipe, rank = self.recipe, self._accelerator.process_index
+        first = step * recipe.batch
+        indices = []
+        for place in range(first, first + recipe.batch):
+            epoch, within = divmod(place, self._count)
+            indices.append(int(self._order(epoch)[within]))
+        indices = indices[rank :: self._accelerator.num_processes]
+        random = np.random.default_rng([recipe.seed, step, rank, 1])
+        samples = [self.data.varied(index, random, recipe.variation) for index in indices]
+        return self.learner.batch(samples, self._conversation, random)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if getattr(self, "_ordered", (-1, None))[0] != epoch:
+            chosen = np.random.default_rng([self.recipe.seed, 2]).permutation(len(self.data))[: self._count]
+            order = np.random.default_rng([self.recipe.seed, epoch, 3]).permutation(self._count)
+            self._ordered = (epoch, chosen[order])
+        return self._ordered[1]
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+        live = [self._named["model." + name].detach() for name in self._average]
+        torch._foreach_lerp_(list(self._average.values()), live, 1 - decay)
+
+    def _save(self) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        names = {id(item): name for name, item in self._named.items()}
+        # A sharded optimizer is not saved: a resumed run starts its moments anew.
+        inner = {} if self._sharded else optimizer_tensors(self._optimizer.optimizer, names)
+        state = RunState(
+            self.step,
+            self.seconds,
+            self.learner.state_dict(),
+            self._average,
+            inner,
+            torch.get_rng_state(),
+            {"recipe": recipe_as_dict(self.recipe), "profile": self.profile.name},
+        )
+        try:
+            save_state(self.out / "checkpoints", state)
+        except OSError as error:
+            log.warning("no checkpoint could be written (%s): training goes on, the last one stays", error)
+
+    def _validate(self) -> dict[str, float]:
+        if not (self.monitor.records and self._accelerator.is_main_process):
+            return {}
+        started = time.monotonic()
+        picture = self.out / "pictures" / f"step-{self.step:07d}.png"
+        scores = self.monitor.validate(self.weights(), picture, self._masks)
+        described = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        self._say(f"step {self.step} validation ({time.monotonic() - started:.0f} s): {described}")
+        self._record({f"validation/{name}": value for name, value in scores.items()})
+        if self._writer is not None and picture.is_file():
+            import cv2
+
+            image = cv2.imread(str(picture))
+            if image is not None:
+                self._writer.add_image("validation", image[:, :, ::-1].copy(), self.step, dataformats="HWC")
+        return scores
+
+    def _log(self, losses: dict[str, float], rate: float, speed: float) -> None:
+        described = " ".join(f"{name} {value:.3f}" for name, value in losses.items() if value)
+        self._say(
+            f"step {self.step} {self.seconds / 60:.1f} min {100 * self.recipe.progress(self.step, self.seconds):.0f} % "
+            f"{speed:.1f} pictures/s rate {rate:.1e} {described}"
+        )
+        self._record({f"loss/{name}": value for name, value in losses.items()} | {"rate": rate, "speed": speed})
+
+    def _record(self, values: dict[str, float]) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        line = json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **values})
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, self.step)
+
+    def _open_log(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not self._accelerator.is_main_process:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            log.warning("tensorboard is not installed: the run is logged in log.jsonl alone")
+            return
+        self._writer = SummaryWriter(str(self.out / "tensorboard"))
+
+
+def _free_of_decay(name: str) -> bool:
+    return any(part in name for part in ("embed", "basis", "token", "norm"))
