@@ -31,12 +31,19 @@ def test_binary_is_the_union_over_an_image_s_objects():
     row = binary_scores(pred, gt, ["a", "a", "b"], ROW)
     # Image a: {0, 1, 2} against {0, 2, 3}; image b: {9} against {8, 9}.
     assert row.f1 == pytest.approx((2 / 3 + 2 / 3) / 2)
-    assert row.precision == pytest.approx(3 / 4)
-    assert row.recall == pytest.approx(3 / 5)
+    assert row.precision == pytest.approx((2 / 3 + 1) / 2)
+    assert row.recall == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert row.samples == 2
-    # Object by object: a 0 → {0}, 1 → {0}: 0.5 cm; 1 → {2}, 2: 0.5 cm; b 0. Backwards: 0; (0 + 1) / 2; (0 + 1) / 2.
-    assert row.geodesic_fp == pytest.approx((0.005 + 0) / 2)
-    assert row.geodesic_fn == pytest.approx((0.005 + 0.005) / 2)
+    # In a, 1 is 1 cm from the truth and 3 is 1 cm from what is predicted; in b, 8 is.
+    assert row.geodesic_fp == pytest.approx((0.01 / 3 + 0) / 2)
+    assert row.geodesic_fn == pytest.approx((0.01 / 3 + 0.01 / 2) / 2)
+    official = binary_scores(pred, gt, ["a", "a", "b"], ROW, official=True)
+    assert official.f1 == pytest.approx(row.f1)
+    assert official.precision == pytest.approx(3 / 4)
+    assert official.recall == pytest.approx(3 / 5)
+    # Object by object, sides exchanged: 0; (0 + 1) / 2 cm of a; (0 + 1) / 2 cm of b. Backwards: 0.5 cm twice in a; 0.
+    assert official.geodesic_fp == pytest.approx((0.005 + 0.005) / 2)
+    assert official.geodesic_fn == pytest.approx((0.005 + 0) / 2)
 
 
 def test_binary_cuts_before_it_unites():

@@ -1,5 +1,7 @@
 """How good the answers are: the paper's metrics on vertices and masks, and the tables made of them."""
 
+from ivlm_core.evaluate.ceilings import MaskPath
+from ivlm_core.evaluate.geodesic import Surface, body_surface, geodesic_matrix
 from ivlm_core.evaluate.masks import MaskIoU, mask_iou
 from ivlm_core.evaluate.metrics import (
     AffordanceScores,
@@ -10,6 +12,7 @@ from ivlm_core.evaluate.metrics import (
     geodesic_error,
 )
 from ivlm_core.evaluate.tables import (
+    GROUP_OF,
     SEMANTIC_GROUPS,
     ContactRow,
     RunningMean,
@@ -19,18 +22,23 @@ from ivlm_core.evaluate.tables import (
 )
 
 __all__ = [
+    "GROUP_OF",
     "SEMANTIC_GROUPS",
     "AffordanceScores",
     "ContactRow",
     "ContactScores",
     "GeodesicError",
     "MaskIoU",
+    "MaskPath",
     "RunningMean",
     "SemanticTable",
+    "Surface",
     "affordance_scores",
     "binary_scores",
+    "body_surface",
     "contact_scores",
     "geodesic_error",
+    "geodesic_matrix",
     "mask_iou",
     "semantic_scores",
 ]

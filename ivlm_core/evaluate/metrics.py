@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from ivlm_core.errors import ConfigError, InputError
+from ivlm_core.evaluate.geodesic import Surface
 
 # Keeps quotients of counts defined: an empty prediction or ground truth scores 0.
 COUNT_FLOOR = 1e-10
@@ -101,7 +102,7 @@ def contact_scores(
 
 
 def geodesic_error(
-    pred: ArrayLike, gt: ArrayLike, distances: NDArray, threshold: float = 0.5, official: bool = False
+    pred: ArrayLike, gt: ArrayLike, distances: NDArray | Surface, threshold: float = 0.5, official: bool = False
 ) -> GeodesicError:
     """Distances along the surface between predicted and true contact, per sample.
 
@@ -112,7 +113,7 @@ def geodesic_error(
     Parameters
     ----------
     pred : (…, V) probabilities.  gt : (…, V) contact in [0, 1], or booleans.
-    distances : (V, V) distance between vertices, in metres.
+    distances : (V, V) distance between vertices, in metres; or the surface, on which they are then found as needed.
     official : as the released validation calls it, prediction and ground truth exchanged: "true" are then the vertices
         predicted at exactly 1, usually none and therefore all of them.
 
@@ -123,10 +124,9 @@ def geodesic_error(
     """
     pred, gt = vertex_pair(pred, gt)
     count = pred.shape[-1]
-    if np.shape(distances) != (count, count):
-        raise InputError(
-            "distances", f"have shape {np.shape(distances)}", f"give ({count}, {count}), those of this body model"
-        )
+    shape = (distances.vertex_count,) * 2 if isinstance(distances, Surface) else np.shape(distances)
+    if shape != (count, count):
+        raise InputError("distances", f"have shape {shape}", f"give ({count}, {count}), those of this body model")
     if official:
         pred, gt = gt, pred
     rows = (pred >= check_threshold(threshold)).reshape(-1, count)
@@ -232,8 +232,12 @@ def _weights(weights: ArrayLike | None, count: int) -> NDArray:
     return given / given.mean()
 
 
-def _nearest(rows: NDArray, columns: NDArray, distances: NDArray) -> tuple[float, float]:
+def _nearest(rows: NDArray, columns: NDArray, distances: NDArray | Surface) -> tuple[float, float]:
     """Mean distance from each row to its nearest column, and from each column to its nearest row."""
+    if isinstance(distances, Surface):
+        whole = np.ones_like(rows)
+        rows, columns = (mask if mask.any() else whole for mask in (rows, columns))
+        return float(distances.distance_to(columns)[rows].mean()), float(distances.distance_to(rows)[columns].mean())
     chosen = [np.flatnonzero(mask) if mask.any() else np.arange(len(mask)) for mask in (rows, columns)]
     block = distances[np.ix_(*chosen)]
     nearest = block.min(1), block.min(0)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ivlm_core.errors import InputError, shown
+from ivlm_core.evaluate.geodesic import Surface
 from ivlm_core.evaluate.metrics import (
     COUNT_FLOOR,
     GeodesicError,
@@ -21,6 +22,16 @@ from ivlm_core.evaluate.metrics import (
 
 # The paper's groups of object categories; which category belongs where is the data set's to say.
 SEMANTIC_GROUPS = ("transport", "accessory", "furniture", "everyday-objects", "sports", "food", "kitchen")
+# The groups of the categories that generated scenes show.
+GROUP_OF = {
+    **dict.fromkeys(("bicycle", "motorcycle"), "transport"),
+    **dict.fromkeys(("backpack", "handbag", "suitcase", "umbrella"), "accessory"),
+    **dict.fromkeys(("chair", "bench", "couch", "bed", "dining table"), "furniture"),
+    **dict.fromkeys(("book", "laptop", "cell phone", "keyboard"), "everyday-objects"),
+    **dict.fromkeys(("skateboard", "surfboard", "snowboard", "tennis racket", "baseball bat"), "sports"),
+    **dict.fromkeys(("sports ball", "frisbee"), "sports"),
+    **dict.fromkeys(("bottle", "cup"), "kitchen"),
+}
 REDUCED_FLOOR = 1e-5
 
 
@@ -47,21 +58,22 @@ def binary_scores(
     pred: ArrayLike,
     gt: ArrayLike,
     images: Sequence[Hashable],
-    distances: NDArray | None = None,
+    distances: NDArray | Surface | None = None,
     threshold: float = 0.5,
     official: bool = False,
 ) -> ContactRow:
     """Contact with anything at all: the union over the objects of an image.
 
-    F1 is averaged over the images; precision and recall are those of all their vertices together. The geodesic errors
-    of an image are the greatest among its objects, averaged over the images.
+    All are means over the images, each judged by the union of its objects.
 
     Parameters
     ----------
     pred : (K, V) probabilities of each image and object.
     gt : (K, V) contact in [0, 1], or booleans.
     images : K names of the image each row belongs to.
-    distances, threshold, official : as for `geodesic_error`.
+    distances, threshold : as for `geodesic_error`.
+    official : as the released evaluation does: precision and recall of all images' vertices together, and the greatest
+        of each image's `official` geodesic errors.
 
     Raises
     ------
@@ -72,17 +84,21 @@ def binary_scores(
     hit, true = pred >= check_threshold(threshold), gt > 0
     united = np.stack([hit[rows].any(0) for rows in members.values()])
     wanted = np.stack([true[rows].any(0) for rows in members.values()])
-    overlap = (united & wanted).sum()
-    farthest = None
-    if distances is not None:
-        error = geodesic_error(pred, gt, distances, threshold, official)
-        farthest = GeodesicError(*(np.array([side[rows].max() for rows in members.values()]) for side in error))
+    scores = contact_scores(united, wanted).mean()
+    error = None
+    if distances is not None and official:
+        each = geodesic_error(pred, gt, distances, threshold, official)
+        error = GeodesicError(*(np.array([side[rows].max() for rows in members.values()]) for side in each))
+    elif distances is not None:
+        error = geodesic_error(united, wanted, distances)
+    if official:
+        overlap = (united & wanted).sum()
+        scores["precision"] = float(overlap / (united.sum() + COUNT_FLOOR))
+        scores["recall"] = float(overlap / (wanted.sum() + COUNT_FLOOR))
     return ContactRow(
-        f1=contact_scores(united, wanted).mean()["f1"],
-        precision=float(overlap / (united.sum() + COUNT_FLOOR)),
-        recall=float(overlap / (wanted.sum() + COUNT_FLOOR)),
-        geodesic_fp=None if farthest is None else float(farthest.fp.mean()),
-        geodesic_fn=None if farthest is None else float(farthest.fn.mean()),
+        **scores,
+        geodesic_fp=None if error is None else float(error.fp.mean()),
+        geodesic_fn=None if error is None else float(error.fn.mean()),
         samples=len(members),
     )
 
@@ -92,7 +108,7 @@ def semantic_scores(
     gt: ArrayLike,
     categories: Sequence[str],
     groups: Mapping[str, str] | None = None,
-    distances: NDArray | None = None,
+    distances: NDArray | Surface | None = None,
     threshold: float = 0.5,
     official: bool = False,
 ) -> SemanticTable:

@@ -1,0 +1,216 @@
+"""What `ivlm evaluate` does: judge a model, fit the baselines, or write tables."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ivlm_core.bodies import load_body
+from ivlm_core.config import load_profile
+from ivlm_core.errors import ConfigError
+from ivlm_core.evaluate.ceilings import MaskPath
+from ivlm_core.evaluate.priors import MASK_SIZES, SHIPPED_PRIORS, Touched, fit_priors, gather
+from ivlm_core.evaluate.synthhoi import BASELINES, Setup, evaluate
+from ivlm_core.model_files import checkpoint_of
+from ivlm_core.storage import atomic_path
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options of `ivlm evaluate` ask for."""
+    if options.fit_baselines is not None:
+        return _fit(options)
+    if options.table == "scene-mix":
+        return _scene_mix(options)
+    if options.table is not None:
+        return _tables(options)
+    return _evaluate(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    setup = Setup(
+        options.split,
+        options.scenes,
+        options.seed,
+        options.data,
+        options.model,
+        options.device,
+        options.dtype,
+        options.baselines or SHIPPED_PRIORS.parent,
+    )
+    if options.workers is not None and options.workers < 0:
+        raise ConfigError("--workers", f"is {options.workers}", "give 0 or more")
+    with _bar("evaluating", " scenes", options.scenes) as progress:
+        report = evaluate(setup, options.workers, progress)
+    _deliver(options, report, evaluation_text(report))
+    return 0
+
+
+def evaluation_text(report: dict[str, Any]) -> str:
+    """The main figures of a report as a table for people."""
+    lines = [
+        f"{report['scenes']} scenes of {report['split']}, {report['semantic']['samples']} touched objects",
+        f"{'':22} {'semantic':>9} {'by area':>8} {'binary':>8} {'geodesic':>9} {'wrong hand':>10} "
+        f"{'SIM':>6} {'AUC':>6}",
+    ]
+    rows = {report.get("model", "model"): report, **report["baselines"]}
+    for name, block in rows.items():
+        if block is None:
+            lines.append(f"{name:22} not fitted")
+            continue
+        thing = block["object"] or {}
+        values = (
+            block["semantic"]["f1"],
+            block["semantic"]["f1_area"],
+            block["binary"]["f1"],
+            block["semantic"]["geodesic_cm"],
+            block["wrong_hand_rate"],
+            thing.get("sim"),
+            thing.get("auc"),
+        )
+        lines.append(
+            f"{name:22} "
+            + " ".join(_cell(value, width) for value, width in zip(values, (9, 8, 8, 9, 10, 6, 6), strict=True))
+        )
+    for name, value in (report["ceilings"] or {}).items():
+        lines.append(f"{name.replace('_', ' '):32} {value:.3f}")
+    return "\n".join(lines)
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from ivlm_core.datasets.synthetic import SynthHoi
+    from ivlm_core.evaluate.baselines import KINDS, save_baseline
+    from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training
+
+    folder = options.baselines or SHIPPED_PRIORS.parent
+    wanted = options.only or list(BASELINES)
+    data = SynthHoi(options.fit_baselines, "train", depth=False)
+    profile = load_profile(options.model)
+    source = {
+        "seeds": [data.manifest.seed],
+        "generator_version": data.manifest.generator_version,
+        "contact_version": data.manifest.contact_version,
+    }
+    told: dict[str, Any] = {}
+    with _bar("reading", " scenes", len(data)) as progress:
+        gathered = gather_training(_counted(data, len(data), progress), profile)
+    priors = fit_priors(gathered.touched, mask_paths(), source)
+    if "category_prior" in wanted:
+        priors.save(folder / SHIPPED_PRIORS.name)
+        told["category_prior"] = {**priors.source, "thresholds": dict(priors.thresholds)}
+    for kind in KINDS:
+        if kind in wanted:
+            budget = Budget(pictures=options.samples or 0).of(kind)
+            with _bar(kind, " pictures", budget.pictures) as progress:
+                weights, about = fit_baseline(kind, gathered, priors, profile, budget, _losses(progress))
+            save_baseline(folder / f"{kind}.npz", profile, weights, about)
+            told[kind] = about
+    _deliver(options, told, "\n".join(f"{name}: {about}" for name, about in told.items()))
+    return 0
+
+
+def _scene_mix(options: argparse.Namespace) -> int:
+    from ivlm_core.evaluate.scene_mix import scene_mix, scene_mix_markdown
+
+    if options.data is None or options.test_data is None:
+        raise ConfigError("--data", "or --test-data is missing", "give the training and the test scenes")
+    train, test = (
+        _gathered(root, split) for root, split in ((options.data, "train"), (options.test_data, options.split))
+    )
+    body = load_body()
+    size = load_profile(options.model).sam.mask_size
+    paths = mask_paths()
+    path = paths.get(size) or MaskPath.of(load_profile(options.model), body.mesh)
+    priors = fit_priors(train, {**paths, size: path})
+    mix = scene_mix(priors, test, body, path)
+    mix["train_scenes"] = train.scene_count
+    _deliver(options, mix, scene_mix_markdown(mix))
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    from ivlm_core.evaluate.results import SPLITS, write_results
+
+    folder = options.results or Path("docs") / "results"
+    if options.table in ("all", "main"):
+        for split in SPLITS:
+            _measure(options, split, folder / f"{split}.json")
+    written = write_results(folder, options.table)
+    _deliver(options, {"written": [str(path) for path in written]}, "\n".join(f"wrote {path}" for path in written))
+    return 0
+
+
+def _measure(options: argparse.Namespace, split: str, path: Path) -> None:
+    """Evaluate a split for the tables, unless that was done with these weights already, or they are untrained."""
+    directory = checkpoint_of(options.model)
+    if directory is None:
+        return
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        if json.loads(path.read_text(encoding="utf-8"))["weights"] == _weights_of(options):
+            return
+    print(f"measuring {split}", file=sys.stderr)
+    measured = argparse.Namespace(**{**vars(options), "split": split, "json": str(path)})
+    _evaluate(measured)
+
+
+def _weights_of(options: argparse.Namespace) -> str:
+    """16 hex digits of the model's weights, as reports hold them."""
+    from ivlm_core.pipeline import Pipeline
+
+    return Pipeline.load(options.model, options.device, options.dtype).weights_hash
+
+
+def mask_paths() -> dict[int, MaskPath]:
+    """Side of the masks → the way through them, on the shipped body and the views of `tiny`."""
+    path = MaskPath.of(load_profile("tiny"), load_body().mesh)
+    return {size: MaskPath(path.pack, size, path.method) for size in MASK_SIZES}
+
+
+def _gathered(root: Path, split: str) -> Touched:
+    from ivlm_core.datasets.synthetic import SynthHoi
+
+    data = SynthHoi(root, split, depth=False, partial=True)
+    with _bar(f"reading {split}", " scenes", len(data)) as progress:
+        return gather(_counted(data, len(data), progress))
+
+
+def _counted(records: Any, total: int, progress: Callable[[int, int], None]) -> Iterator[Any]:
+    for done, record in enumerate(records, start=1):
+        yield record
+        progress(done, total)
+
+
+def _losses(progress: Callable[[int, int], None]) -> Callable[[int, int, float], None]:
+    return lambda done, total, loss: progress(done, total)
+
+
+@contextlib.contextmanager
+def _bar(what: str, unit: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=unit, total=total, file=sys.stderr) as bar:
+
+        def progress(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def _deliver(options: argparse.Namespace, report: dict[str, Any], text: str) -> None:
+    """Print for people, or JSON to where `--json` says."""
+    if options.json is True:
+        print(json.dumps(report))
+        return
+    if options.json:
+        with atomic_path(Path(options.json)) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(text)
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'–' if value is None else f'{value:.3f}':>{width}}"

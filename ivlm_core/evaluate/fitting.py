@@ -1,0 +1,384 @@
+"""Training of the baselines: the pictures, variations, auxiliary targets and losses that the model itself has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ivlm_core.bodies import load_body
+from ivlm_core.config import Profile
+from ivlm_core.evaluate.baselines import SIDES, EmbeddingModel, Kind, VertexModel, make_baseline
+from ivlm_core.evaluate.priors import Priors, Touched, best_threshold, f1_by_threshold, gather
+from ivlm_core.objects import library_mesh, normalize_for_views
+from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
+from ivlm_core.storage import ArrayCache
+from ivlm_core.train import LossGroup, Recipe, combined_loss
+from ivlm_core.train.learner import AuxiliaryHeads
+from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
+from ivlm_core.train.taught_encoder import teach_encoder
+from ivlm_core.train.views import TaughtViews
+
+if TYPE_CHECKING:
+    from ivlm_core.datasets.synthetic import SceneRecord
+
+# Share of the labels that are hidden, so that there is an answer for categories never seen.
+HIDDEN_LABELS = 0.1
+THRESHOLD_PICTURES = 1000
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a baseline trains; each default takes about a quarter of an hour on two cores.
+
+    Attributes
+    ----------
+    pictures : seen in all; 0 for the kind's own number. batch : pictures in a step.
+    """
+
+    pictures: int = 0
+    batch: int = 12
+    learning_rate: float = 1e-3
+    warm_up: float = 0.03
+    weight_decay: float = 0.03
+    average: float = 0.999
+    seed: int = 0
+
+    def of(self, kind: Kind) -> Budget:
+        """The budget with the kind's own number of pictures where none is given."""
+        return replace(self, pictures=self.pictures or PICTURES[kind])
+
+
+PICTURES: dict[Kind, int] = {"deco_style": 36_000, "label_conditioned": 40_000, "no_language_model": 20_000}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Scenes in memory: pictures for the encoder, contacts for priors."""
+
+    pictures: TrainingSet
+    touched: Touched
+
+
+def gather_training(
+    records: Iterable[SceneRecord], profile: Profile, labels: Sequence[str] | None = None
+) -> TrainingData:
+    """Take pictures and contacts out of records.
+
+    Parameters
+    ----------
+    labels : categories that the auxiliary heads tell apart; None for all that training scenes may show.
+    """
+    if labels is None:
+        from ivlm_core.datasets.synthetic.programs.compose import CATEGORIES
+        from ivlm_core.datasets.synthetic.split import UNSEEN
+
+        labels = [name for name in CATEGORIES if name not in UNSEEN]
+    pictures = TrainingSet(profile.vision, labels)
+
+    def passing() -> Iterable[SceneRecord]:
+        for record in records:
+            pictures.extend([record])
+            yield record
+
+    touched = gather(passing())
+    return TrainingData(pictures, touched)
+
+
+class _Trainee(nn.Module):
+    """A baseline with the auxiliary heads of the model's own training."""
+
+    def __init__(self, model: VertexModel | EmbeddingModel, profile: Profile, data: TrainingSet) -> None:
+        super().__init__()
+        self.model = model
+        cells = profile.vision.patch_size // CELL
+        self.auxiliary = AuxiliaryHeads(profile.vision.hidden_size, cells, data.class_count, data.joint_count)
+        self.register_buffer("class_weights", torch.from_numpy(data.class_weights(data.class_count)), persistent=False)
+
+    def auxiliary_loss(self, patches: Tensor, samples: Sequence[Sample], recipe: Recipe) -> Tensor:
+        classes, joints = self.auxiliary(patches)
+        wanted = torch.from_numpy(np.stack([sample.classes for sample in samples]).astype(np.int64))
+        places = torch.from_numpy(np.stack([sample.joints for sample in samples]))
+        shown = cross_entropy(classes, wanted, self.class_weights, ignore_index=IGNORED_CLASS)  # type: ignore[arg-type]
+        loss = recipe.classes * shown
+        # A mean over no joint at all would be no number.
+        if bool((places >= 0).any()):
+            loss = loss + recipe.joints * cross_entropy(joints.flatten(0, 1), places.flatten(), ignore_index=-1)
+        return loss
+
+
+def fit_baseline(
+    kind: Kind,
+    data: TrainingData,
+    priors: Priors,
+    profile: Profile,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Train a baseline.
+
+    Parameters
+    ----------
+    progress : called with pictures seen, pictures in all and the running loss.
+
+    Returns
+    -------
+    Weights, the running mean of those of the last steps; and what they took: `pictures`, `seconds`, `loss`, the
+    `threshold` that is best on training pictures, and `categories`.
+    """
+    budget = (budget or Budget()).of(kind)
+    recipe = Recipe(seed=budget.seed)
+    rng = np.random.default_rng([budget.seed, 7])
+    torch.manual_seed(budget.seed)
+    trainee = _Trainee(make_baseline(kind, profile, priors), profile, data.pictures).train()
+    started, running = time.perf_counter(), 0.0
+    if isinstance(trainee.model, EmbeddingModel):
+        views: _Views | None = _Views(trainee.model, profile, data.pictures, recipe)
+    else:
+        views = None
+        _start_basis(trainee.model, data.pictures, budget.seed)
+    parameters = [item for item in trainee.parameters() if item.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [item for item in parameters if item.ndim >= 2], "weight_decay": budget.weight_decay},
+            {"params": [item for item in parameters if item.ndim < 2], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.98),
+    )
+    steps = max(1, budget.pictures // budget.batch)
+    average = AveragedModel(trainee.model, multi_avg_fn=get_ema_multi_avg_fn(budget.average))
+    order = np.concatenate(
+        [rng.permutation(len(data.pictures)) for _ in range(budget.pictures // len(data.pictures) + 1)]
+    )
+    for step in range(steps):
+        rate = recipe.rate(step, step / steps) / recipe.learning_rate * budget.learning_rate
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / max(1.0, budget.warm_up * steps))
+        chosen = order[step * budget.batch : (step + 1) * budget.batch]
+        samples = [data.pictures.varied(int(index), rng, recipe.variation) for index in chosen]
+        loss = _loss(trainee, views, samples, priors, recipe, rng, masks=step >= recipe.masks_from * steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        optimizer.step()
+        average.update_parameters(trainee.model)
+        running = float(loss.detach()) if step == 0 else 0.98 * running + 0.02 * float(loss.detach())
+        if progress is not None:
+            progress((step + 1) * budget.batch, steps * budget.batch, running)
+    model: Any = average.module.eval()
+    about = {
+        **asdict(budget),
+        "pictures": steps * budget.batch,
+        "seconds": round(time.perf_counter() - started),
+        "loss": running,
+        "threshold": _choose_threshold(model, views, data.pictures, priors),
+        "categories": list(priors.categories),
+        "scenes": len(data.pictures),
+    }
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}, about
+
+
+class _Views:
+    """The fixed views of body and objects, encoded once by a localizer that was taught them."""
+
+    def __init__(self, model: EmbeddingModel, profile: Profile, data: TrainingSet, recipe: Recipe) -> None:
+        localizer, cache, size = model.localizer, ArrayCache(), profile.sam.image_size
+        near = {name: replace(spec, distance=profile.views.object_distance) for name, spec in OBJECT_VIEWS.items()}
+        body = load_body()
+        self.body = TaughtViews(load_or_build_view_pack(body.mesh, HUMAN_VIEWS, size, "normals", cache), profile)
+        self.things = {
+            label: TaughtViews(
+                load_or_build_view_pack(normalize_for_views(library_mesh(label)), near, size, "positions", cache),
+                profile,
+            )
+            for label in data.labels
+        }
+        if localizer.vertex_branch is not None:
+            rank = localizer.vertex_branch.basis.shape[1]
+            localizer.vertex_branch.start_from(*data.contact_statistics(rank, seed=recipe.seed))
+        teach_encoder(
+            localizer, self.body, body.part_labels, list(self.things.values()), recipe.encoder_steps, recipe.seed
+        )
+        localizer.image_encoder.requires_grad_(False)
+        localizer.prompt_encoder.requires_grad_(False)
+        for views in (self.body, *self.things.values()):
+            views.embedding = localizer.encode_views(views.pack.images).clone()
+
+
+def _loss(
+    trainee: _Trainee,
+    views: _Views | None,
+    samples: Sequence[Sample],
+    priors: Priors,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    masks: bool,
+) -> Tensor:
+    """The loss of a batch."""
+    pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
+    patches = trainee.model.encoder(pixels)
+    auxiliary = trainee.auxiliary_loss(patches, samples, recipe)
+    if isinstance(trainee.model, EmbeddingModel):
+        assert views is not None
+        return auxiliary + _embedding_loss(trainee.model, views, patches, samples, priors, recipe, rng, masks)
+    if trainee.model.kind == "deco_style":
+        truth, present = _all_categories(samples, priors)
+        logits = trainee.model.every(patches)
+        entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(-1)
+        contact = recipe.branch_dice * _dice(logits[present], truth[present])
+        return auxiliary + contact + recipe.branch_entropy * (entropy[present].mean() + entropy[~present].mean())
+    owner, labels, truth = _questions(samples, priors, rng)
+    return auxiliary + _vertex_loss(trainee.model(patches, owner, labels), truth, recipe)
+
+
+def _embedding_loss(
+    model: EmbeddingModel,
+    views: _Views,
+    patches: Tensor,
+    samples: Sequence[Sample],
+    priors: Priors,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    masks: bool,
+) -> Tensor:
+    """What the model's own training asks of MV-Loc and of the vertex branch."""
+    localizer = model.localizer
+    owner, labels, truth = _questions(samples, priors, rng)
+    embeddings = model(patches, owner, labels, torch.full_like(labels, SIDES.index("human")))
+    groups, lifted = [], None
+    if masks:
+        drawn = _draw(localizer, views.body, embeddings, "human")
+        lifted = views.body.lifter(drawn)
+        made = lifted
+        target = views.body.targets(truth.numpy())
+        groups.append(LossGroup("human_contact", views.body.seen(drawn), target, lambda _: made, truth))
+        groups += _object_groups(model, views, patches, samples, priors, recipe, rng)
+    loss = patches.new_zeros(())
+    if groups:
+        loss = loss + combined_loss(groups, recipe.loss).total
+    if localizer.vertex_branch is not None:
+        base = lifted.detach() if lifted is not None else None
+        loss = loss + _vertex_loss(localizer.vertex_branch.logits(embeddings, base), truth, recipe)
+    return loss
+
+
+def _object_groups(
+    model: EmbeddingModel,
+    views: _Views,
+    patches: Tensor,
+    samples: Sequence[Sample],
+    priors: Priors,
+    recipe: Recipe,
+    rng: np.random.Generator,
+) -> list[LossGroup]:
+    """The masks of a few objects of the batch."""
+    numbers = _numbers(priors)
+    places = [(number, item) for number, sample in enumerate(samples) for item in range(len(sample.facts))]
+    groups = []
+    for place in rng.permutation(len(places))[: recipe.objects_per_step]:
+        number, item = places[place]
+        label, values = samples[number].facts[item].label, samples[number].things[item][None]
+        if label not in views.things:
+            continue
+        asked = torch.tensor([numbers.get(label, len(numbers))])
+        embedding = model(patches, torch.tensor([number]), asked, torch.tensor([SIDES.index("object")]))
+        thing = views.things[label]
+        drawn = _draw(model.localizer, thing, embedding, "object")
+        lifted = thing.lifter(drawn)
+        groups.append(_object_group(thing, drawn, lifted, values))
+    return groups
+
+
+def _object_group(thing: TaughtViews, drawn: Tensor, lifted: Tensor, values: NDArray) -> LossGroup:
+    truth = torch.from_numpy(values.astype(np.float32))
+    return LossGroup(
+        "object_affordance", torch.sigmoid(thing.seen(drawn)), thing.targets(values), lambda _: lifted, truth
+    )
+
+
+def _draw(localizer: Any, views: TaughtViews, embeddings: Tensor, side: str) -> Tensor:
+    """(K, J, h, w) mask logits."""
+    masks: Tensor = localizer(embeddings, views.pack.camera_parameters, views.embedding, side, patches=views.patches)
+    return masks
+
+
+def _questions(
+    samples: Sequence[Sample], priors: Priors, rng: np.random.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture (K,), category (K,), contact (K, V) of every object; with a source of chance, some categories hidden."""
+    numbers = _numbers(priors)
+    owner = torch.tensor([number for number, sample in enumerate(samples) for _ in sample.facts])
+    labels = torch.tensor([numbers.get(fact.label, len(numbers)) for sample in samples for fact in sample.facts])
+    if rng is not None:
+        labels[torch.from_numpy(rng.random(len(labels)) < HIDDEN_LABELS)] = len(numbers)
+    truth = torch.from_numpy(np.concatenate([sample.contacts for sample in samples]).astype(np.float32))
+    return owner, labels, truth
+
+
+def _all_categories(samples: Sequence[Sample], priors: Priors) -> tuple[Tensor, Tensor]:
+    """(B, C, V) contact of every category in each picture, and (B, C) which are touched there."""
+    numbers = _numbers(priors)
+    truth = torch.zeros(len(samples), len(numbers), priors.vertex_count)
+    for number, sample in enumerate(samples):
+        for fact, contact in zip(sample.facts, sample.contacts, strict=True):
+            if fact.label in numbers:
+                row = truth[number, numbers[fact.label]]
+                torch.maximum(row, torch.from_numpy(contact.astype(np.float32)), out=row)
+    return truth, truth.any(dim=-1)
+
+
+def _vertex_loss(logits: Tensor, truth: Tensor, recipe: Recipe) -> Tensor:
+    entropy = binary_cross_entropy_with_logits(logits, truth)
+    return recipe.branch_entropy * entropy + recipe.branch_dice * _dice(logits, truth)
+
+
+def _dice(logits: Tensor, truth: Tensor) -> Tensor:
+    probability = torch.sigmoid(logits)
+    shared = (probability * truth).sum(-1)
+    return (1.0 - (2.0 * shared + 1.0) / (probability.sum(-1) + truth.sum(-1) + 1.0)).mean()
+
+
+def _start_basis(model: VertexModel, data: TrainingSet, seed: int) -> None:
+    """Begin with the patterns in which training contacts differ most."""
+    basis = model.head.basis
+    _, patterns = data.contact_statistics(len(basis), seed=seed)
+    with torch.no_grad():
+        basis[: len(patterns)] = 8.0 * torch.from_numpy(patterns)
+
+
+@torch.no_grad()
+def _choose_threshold(
+    model: VertexModel | EmbeddingModel, views: _Views | None, data: TrainingSet, priors: Priors
+) -> float:
+    """The threshold that is best on training pictures as they are."""
+    scores = []
+    for index in np.unique(np.linspace(0, len(data) - 1, min(THRESHOLD_PICTURES, len(data))).astype(int)):
+        sample = data.plain(int(index))
+        owner, labels, truth = _questions([sample], priors, None)
+        patches = model.encoder(torch.from_numpy(sample.pixels)[None])
+        if isinstance(model, EmbeddingModel):
+            assert views is not None
+            embeddings = model(patches, owner, labels, torch.zeros_like(labels))
+            contact = views.body.lifter(_draw(model.localizer, views.body, embeddings, "human"))
+            if model.localizer.vertex_branch is not None:
+                contact = model.localizer.vertex_branch(embeddings, contact)
+        else:
+            contact = torch.sigmoid(model(patches, owner, labels))
+        touched = truth.any(dim=1)
+        if touched.any():
+            scores.append(f1_by_threshold(contact[touched].numpy(), truth[touched].bool().numpy()))
+    return best_threshold(np.concatenate(scores))
+
+
+def _numbers(priors: Priors) -> dict[str, int]:
+    return {name: number for number, name in enumerate(priors.categories)}

@@ -1,0 +1,199 @@
+"""Baselines from training to file and back: they learn what a picture shows, and a file answers as what was trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ivlm_core import InputError
+from ivlm_core.bodies import load_body
+from ivlm_core.config import load_profile
+from ivlm_core.datasets.synthetic.record import ObjectRecord, SceneRecord
+from ivlm_core.evaluate.answers import picture_of
+from ivlm_core.evaluate.baselines import (
+    KINDS,
+    VertexAnswers,
+    VertexModel,
+    load_baseline,
+    load_baselines,
+    make_baseline,
+    prior_bias,
+    read_baseline,
+    save_baseline,
+)
+from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training
+from ivlm_core.evaluate.priors import fit_priors
+from ivlm_core.objects import library_mesh
+from ivlm_core.types import CameraIntrinsics
+
+BODY = load_body()
+LABELS = ("bottle", "chair")
+TINY = load_profile("tiny")
+PROFILE = replace(
+    TINY,
+    vision=replace(TINY.vision, image_size=64, hidden_size=48, layers=1, heads=2, intermediate_size=64),
+    sam=replace(
+        TINY.sam,
+        image_size=64,
+        embed_dim=24,
+        depth=1,
+        heads=2,
+        global_blocks=(0,),
+        prompt_dim=32,
+        decoder_depth=1,
+        decoder_heads=2,
+        decoder_mlp=32,
+        iou_hidden=16,
+    ),
+    localize=replace(TINY.localize, vertex_branch=4),
+)
+# Where a bright patch is, the hand that touches.
+PATCH = {"left hand": slice(150, 230), "right hand": slice(26, 106)}
+CONTACT = {
+    "left hand": BODY.part_labels == 7,
+    "right hand": BODY.part_labels == 8,
+}
+
+
+def record(index: int) -> SceneRecord:
+    """A picture with a bright patch on the side of the hand that holds something."""
+    random = np.random.default_rng(index)
+    hand, label = ("left hand", "right hand")[index % 2], LABELS[index // 2 % 2]
+    image = random.integers(0, 40, (192, 256, 3)).astype(np.uint8)
+    image[60:130, PATCH[hand]] = 230
+    library = (np.arange(len(library_mesh(label).vertices)) < 50).astype(np.float32)
+    held = ObjectRecord(label, hand, {}, np.eye(3), np.zeros(3), None, CONTACT[hand], library > 0, library, 0.0)
+    blank = np.zeros
+    return SceneRecord(
+        index,
+        "train",
+        "made up",
+        image,
+        blank((192, 256), np.uint8),
+        blank((192, 256), np.float32),
+        CameraIntrinsics(300.0, 300.0, 127.5, 95.5, 256, 192),
+        np.eye(3),
+        blank(3),
+        0.0,
+        blank(5),
+        blank((104, 3)),
+        blank(3),
+        blank((104, 3)),
+        np.full((104, 2), 100.0),
+        (0.0, 0.0, 256.0, 192.0),
+        (held,),
+    )
+
+
+@pytest.fixture(scope="module")
+def gathered():
+    data = gather_training((record(index) for index in range(24)), PROFILE, LABELS)
+    return data, fit_priors(data.touched)
+
+
+def share_on(contact: np.ndarray, hand: str) -> float:
+    return float(contact[CONTACT[hand]].mean())
+
+
+def test_vertex_baseline_learns_which_hand(gathered):
+    data, priors = gathered
+    budget, told = Budget(pictures=1600, batch=4, learning_rate=3e-3, average=0.9), []
+    weights, about = fit_baseline(
+        "label_conditioned", data, priors, PROFILE, budget, lambda done, total, loss: told.append((done, total, loss))
+    )
+    assert told[-1][:2] == (1600, 1600)
+    assert told[-1][2] < 0.5 * told[0][2]
+    model = make_baseline("label_conditioned", PROFILE, priors)
+    model.load_state_dict(weights)
+    answerer = VertexAnswers(model, PROFILE.vision, priors.categories, about["threshold"])
+    for index in range(100, 104):
+        scene = record(index)
+        (answer,) = answerer(picture_of(scene))
+        hand = scene.objects[0].mode
+        other = ({"left hand", "right hand"} - {hand}).pop()
+        assert share_on(answer.body, hand) > share_on(answer.body, other) + 0.2
+
+
+@pytest.mark.parametrize("kind", ["deco_style", "label_conditioned"])
+def test_file_answers_as_what_was_trained(gathered, tmp_path, kind):
+    data, priors = gathered
+    weights, about = fit_baseline(kind, data, priors, PROFILE, Budget(pictures=36))
+    save_baseline(tmp_path / f"{kind}.npz", PROFILE, weights, about)
+    (stored,) = load_baselines(tmp_path, priors).values()
+    assert stored.threshold == about["threshold"]
+    model = make_baseline(kind, PROFILE, priors)
+    model.load_state_dict(weights)
+    trained = VertexAnswers(model, PROFILE.vision, priors.categories, stored.threshold)
+    (one,), (two,) = stored(picture_of(record(5))), trained(picture_of(record(5)))
+    np.testing.assert_allclose(one.body, two.body, atol=0.05)
+    assert one.thing is None
+
+
+def test_no_language_model_gives_both_sides(gathered, tmp_path):
+    data, priors = gathered
+    weights, about = fit_baseline("no_language_model", data, priors, PROFILE, Budget(pictures=48))
+    assert np.isfinite(about["loss"])
+    path = tmp_path / "no_language_model.npz"
+    save_baseline(path, PROFILE, weights, about)
+    answerer = load_baseline(path, "no_language_model", priors)
+    scene = record(3)
+    (answer,) = answerer(picture_of(scene))
+    assert answer.given
+    assert answer.body.shape == BODY.part_labels.shape
+    assert answer.thing.shape == scene.objects[0].library_contact.shape
+    assert (answer.body >= 0).all()
+    assert (answer.body <= 1).all()
+
+
+@pytest.mark.parametrize("kind", ["deco_style", "label_conditioned"])
+def test_untrained_vertex_baseline_is_the_prior(gathered, kind):
+    _, priors = gathered
+    model = make_baseline(kind, PROFILE, priors).eval()
+    assert isinstance(model, VertexModel)
+    with torch.inference_mode():
+        patches = model.encoder(torch.rand(1, 3, 64, 64))
+        logits = model(patches, torch.zeros(3, dtype=torch.long), torch.tensor([0, 1, 2]))
+    bias = prior_bias(priors)
+    np.testing.assert_allclose(logits[:2], bias[:2], atol=1e-5)
+    expected = bias[:2].amax(0) if kind == "deco_style" else bias[2]
+    np.testing.assert_allclose(logits[2], expected, atol=1e-5)
+
+
+def test_file_keeps_weights_to_a_half_per_cent_of_their_row(gathered, tmp_path):
+    _, priors = gathered
+    model = make_baseline("label_conditioned", PROFILE, priors)
+    save_baseline(tmp_path / "a.npz", PROFILE, model.state_dict(), {"threshold": 0.5, "categories": list(LABELS)})
+    header, weights = read_baseline(tmp_path / "a.npz")
+    assert header["threshold"] == 0.5
+    assert set(weights) == set(model.state_dict())
+    for name, value in model.state_dict().items():
+        assert weights[name].shape == value.shape
+        if value.is_floating_point() and value.ndim > 1:
+            most = value.flatten(1).abs().amax(1).clamp(min=1e-9)
+            assert ((weights[name] - value).flatten(1).abs().amax(1) <= most / 250).all()
+
+
+def test_damaged_files_are_named(gathered, tmp_path):
+    _, priors = gathered
+    path = tmp_path / "deco_style.npz"
+    path.write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(InputError, match=r"deco_style\.npz cannot be read"):
+        load_baselines(tmp_path, priors)
+    model = make_baseline("deco_style", PROFILE, priors)
+    save_baseline(path, PROFILE, model.state_dict(), {"categories": list(LABELS)})
+    with pytest.raises(InputError, match="its header lacks threshold"):
+        load_baselines(tmp_path, priors)
+    save_baseline(path, PROFILE, model.state_dict(), {"threshold": 0.5, "categories": ["cup"]})
+    with pytest.raises(InputError, match="other categories"):
+        load_baselines(tmp_path, priors)
+    save_baseline(path, PROFILE, {}, {"threshold": 0.5, "categories": list(LABELS)})
+    with pytest.raises(InputError, match="does not fit its own profile"):
+        load_baselines(tmp_path, priors)
+
+
+def test_every_kind_has_a_budget():
+    assert all(Budget().of(kind).pictures > 0 for kind in KINDS)
+    assert Budget(pictures=5).of("deco_style").pictures == 5
