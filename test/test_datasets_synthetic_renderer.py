@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ivlm_core.bodies import AnnyRig
 from ivlm_core.datasets.synthetic import (
     GROUND,
     NOTHING,
@@ -13,6 +16,7 @@ from ivlm_core.datasets.synthetic import (
     Scene,
     SceneCamera,
     SceneRenderer,
+    Surroundings,
 )
 from ivlm_core.datasets.synthetic.renderer import corner_normals
 from ivlm_core.objects import library_shape
@@ -94,6 +98,41 @@ def test_picture_shows_objects_in_their_colours_and_a_shadow() -> None:
     # The lamp is in front, so seen from behind the floor near the box is darker than the floor far from it.
     floor = render.image.mean(axis=2)[render.ids == GROUND]
     assert np.percentile(floor, 2) < 0.75 * np.median(floor)
+
+
+def test_segments_are_body_parts_and_objects(scene: Scene, camera: SceneCamera, render: Render) -> None:
+    """Where a vertex is seen, the segment is its body part, but for the seams between parts."""
+    labels = AnnyRig.load().part_labels
+    pixels, depth = camera.project(scene.body_vertices)
+    column, row = np.rint(pixels).astype(int).T
+    inside = (column >= 0) & (column < 640) & (row >= 0) & (row < 480)
+    seen = np.flatnonzero(inside)[np.abs(render.depth[row[inside], column[inside]] - depth[inside]) < 2e-3]
+    assert (render.segments[row[seen], column[seen]] == 2 + labels[seen]).mean() > 0.93
+    for index in range(len(scene.objects)):
+        np.testing.assert_array_equal(render.segments == 17 + index, render.ids == scene.object_id(index))
+    assert (render.segments[render.ids == GROUND] == 1).all()
+    assert (render.segments[render.ids == NOTHING] == 0).all()
+
+
+def test_coarse_count_is_near_the_true_one(scene: Scene, camera: SceneCamera, render: Render) -> None:
+    counted = SceneRenderer(scene).count_pixels(camera)
+    for identifier in (PERSON, scene.object_id(0), scene.object_id(1)):
+        assert counted[identifier] == pytest.approx((render.ids == identifier).sum(), rel=0.15)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_surroundings_change_the_picture_and_not_what_is_known(scene: Scene, camera: SceneCamera, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    plain = SceneRenderer(scene).render(camera, rng)
+    other = SceneRenderer(scene, replace(Surroundings.draw(rng), wall_distance=0.3)).render(camera, rng)
+    shown = plain.ids >= PERSON
+    np.testing.assert_array_equal(plain.ids[shown], other.ids[shown])
+    np.testing.assert_array_equal(plain.depth[shown], other.depth[shown])
+    np.testing.assert_array_equal(plain.parts, other.parts)
+    # The wall is behind everything, hides the floor beyond it, and has a depth.
+    assert ((plain.ids == GROUND) | (other.ids != GROUND)).all()
+    assert (other.depth[other.ids == NOTHING] > plain.depth[plain.ids == PERSON].min()).all()
+    assert np.abs(plain.image.astype(int) - other.image).mean() > 5
 
 
 def test_normals_keep_the_edges_of_a_box_and_smooth_a_ball() -> None:

@@ -72,6 +72,7 @@ def test_states_are_those_of_each_question_asked_alone(reasoner: Reasoner) -> No
                 )
                 expected = language(inputs_embeds=sequence, use_cache=False).last_hidden_state[0]
                 first = int(np.flatnonzero(item.weights)[0])
+                assert batch.openings[number].tolist() == [row, taken]
                 for token in range(first, len(ids)):
                     torch.testing.assert_close(
                         states[row, taken], expected[prefix.length + token - 1], rtol=1e-4, atol=1e-5

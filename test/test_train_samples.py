@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,7 +44,10 @@ def scene(side: str = "left", x: int = 160, label: str = "bottle") -> Any:
     joints[rig.joint_names.index(f"wrist.{side[0].upper()}")] = (x, 96)
     library = np.linspace(0, 1, len(library_mesh(label).vertices)).astype(np.float32)
     thing = SimpleNamespace(label=label, mode=f"{side} hand", body_contact=contact, library_contact=library)
-    return SimpleNamespace(image=image, segments=segments, joints_2d=joints, objects=(thing,))
+    pixels = np.full((len(contact), 2), (x, 96), np.float32)
+    return SimpleNamespace(
+        image=image, segments=segments, joints_2d=joints, objects=(thing,), body_pixels=lambda: pixels
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,20 @@ def test_cells_follow_a_moved_picture(data: TrainingSet) -> None:
         hand = sample.classes == FIRST_PART + LEFT
         assert hand.any()
         assert (red & hand).sum() / (red | hand).sum() >= 0.5
+
+
+def test_places_of_contact_follow_the_wrist(data: TrainingSet) -> None:
+    names = [*MIDDLE_JOINTS, *(f"{name}.{side}" for name in PAIRED_JOINTS for side in "LR")]
+    wrist = names.index("wrist.L")
+    for sample in (data.plain(0), data.varied(0, np.random.default_rng(3), Variation(mirror=0))):
+        assert set(sample.places[0].tolist()) == {int(sample.joints[wrist])}
+    mirrored = data.varied(0, np.random.default_rng(3), replace(STILL, mirror=1))
+    assert set(mirrored.places[0].tolist()) == {int(mirrored.joints[names.index("wrist.R")])}
+    away = scene("left", 160)
+    away.body_pixels = lambda: np.full((len(away.objects[0].body_contact), 2), np.nan, np.float32)
+    made = TrainingSet(VISION, ["bottle"])
+    made.extend([away])
+    assert made.plain(0).places[0].size == 0
 
 
 def test_padding_and_unknown_labels_are_ignored() -> None:

@@ -69,7 +69,11 @@ def record(number: int) -> Any:
         label="sports ball", mode="", body_contact=np.zeros_like(contact), library_contact=np.zeros_like(library)
     )
     return SimpleNamespace(
-        image=image, segments=segments, joints_2d=joints, objects=(ball,) if number % 3 else (ball, nothing)
+        image=image,
+        segments=segments,
+        joints_2d=joints,
+        objects=(ball,) if number % 3 else (ball, nothing),
+        body_pixels=lambda: np.full((len(contact), 2), (16 + 32 * (number % 2), 24), np.float32),
     )
 
 

@@ -5,7 +5,7 @@ from ivlm_core.objects.loading import load_mesh, write_glb
 from ivlm_core.objects.retrieval import ObjectMatch, find_object, normalize_for_views
 from ivlm_core.objects.shapes import Anchor, Shape
 from ivlm_core.objects.transfer import corresponding_vertices
-from ivlm_core.objects.variation import varied_shape
+from ivlm_core.objects.variation import varied_shape, varied_sizes
 
 __all__ = [
     "Anchor",
@@ -20,5 +20,6 @@ __all__ = [
     "load_mesh",
     "normalize_for_views",
     "varied_shape",
+    "varied_sizes",
     "write_glb",
 ]

@@ -103,6 +103,16 @@ def varied_shape(label: str, rng: np.random.Generator) -> Shape:
     ------
     InputError : the library does not know the label.
     """
+    return library_shape(label, **varied_sizes(label, rng))
+
+
+def varied_sizes(label: str, rng: np.random.Generator) -> dict[str, float]:
+    """The sizes that `varied_shape` builds an instance from, without building it.
+
+    Raises
+    ------
+    InputError : the library does not know the label.
+    """
     known = canonical_label(label)
     if known is None:
         raise InputError(
@@ -111,7 +121,7 @@ def varied_shape(label: str, rng: np.random.Generator) -> Shape:
     sizes = {name: float(rng.uniform(low, high)) for name, (low, high) in RANGES[known].items()}
     if known in _STYLES:
         sizes |= _STYLES[known](sizes, rng)
-    return library_shape(known, **sizes)
+    return sizes
 
 
 def _chair(sizes: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:

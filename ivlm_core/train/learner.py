@@ -21,6 +21,9 @@ from ivlm_core.train.recipe import Recipe
 from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
 from ivlm_core.train.views import TaughtViews
 
+# Width of the keys and queries by which a state says where in the picture it looks.
+POINTER_WIDTH = 48
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -29,6 +32,7 @@ class Batch:
     Attributes
     ----------
     pixels : (B, 3, S, S). packed : the questions. classes : (B, c, c) int64. joints : (B, J).
+    places : (Q, c · c) where in the picture the contact that is asked about lies, summing to one; zeros for none.
     sides : Q sides of the exchanges. contacts : (Q, V) bool, of the exchange's object.
     things : Q of (label, contact on the library's mesh).
     """
@@ -37,13 +41,14 @@ class Batch:
     packed: PackedBatch
     classes: Tensor
     joints: Tensor
+    places: Tensor
     sides: tuple[str, ...]
     contacts: np.ndarray
     things: tuple[tuple[str, np.ndarray], ...]
 
 
 class AuxiliaryHeads(nn.Module):
-    """What every patch shows, cell by cell, and where the joints are; used in training only.
+    """What every patch shows, cell by cell, where the joints are, and where a state looks; used in training only.
 
     Parameters
     ----------
@@ -56,11 +61,20 @@ class AuxiliaryHeads(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.classes = nn.Linear(width, cells * cells * classes)
         self.joints = nn.Linear(width, cells * cells * joints)
+        self.keys = nn.Linear(width, cells * cells * POINTER_WIDTH)
+        self.state_norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, POINTER_WIDTH)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, P, D) → (B, classes, c, c) and (B, joints, c·c) logits, c cells along the picture."""
         normed = self.norm(features)
         return self._cells(self.classes(normed)), self._cells(self.joints(normed)).flatten(2)
+
+    def looks(self, features: Tensor, states: Tensor, rows: Tensor) -> Tensor:
+        """(B, P, D) patches, (Q, D) states about the pictures `rows` (Q,) → (Q, c·c) logits of where they look."""
+        keys = self._cells(self.keys(self.norm(features))).flatten(2)  # (B, d, c·c)
+        query = self.query(self.state_norm(states)) / POINTER_WIDTH**0.5
+        return torch.bmm(query[:, None], keys[rows])[:, 0]
 
     def _cells(self, values: Tensor) -> Tensor:
         """(B, h·w, n·n·C) → (B, C, h·n, w·n)."""
@@ -116,7 +130,8 @@ class Learner(nn.Module):
         """Choose the questions about some pictures and put everything together."""
         profile = self.reasoner.profile
         exchanges: list[list[Exchange]] = []
-        contacts, things, sides = [], [], []
+        contacts, things, sides, places = [], [], [], []
+        cells = (profile.vision.image_size // CELL) ** 2
         for sample in samples:
             asked = [(number, "human") for number in range(len(sample.facts))]
             others = [(number, "object") for number in range(len(sample.facts))]
@@ -127,6 +142,8 @@ class Learner(nn.Module):
                 row.append(conversation.exchange(sample.facts[number], side, random, len(sample.facts) == 1))
                 sides.append(side)
                 contacts.append(sample.contacts[number])
+                place = np.bincount(sample.places[number], minlength=cells)
+                places.append((place / max(1, place.sum())).astype(np.float32))
                 things.append((sample.facts[number].label, sample.things[number]))
             exchanges.append(row)
         patches = (profile.vision.image_size // profile.vision.patch_size) ** 2
@@ -143,6 +160,7 @@ class Learner(nn.Module):
             packed=packed,
             classes=classes,
             joints=torch.from_numpy(np.stack([sample.joints for sample in samples])),
+            places=torch.from_numpy(np.stack(places)),
             sides=tuple(sides),
             contacts=np.stack(contacts),
             things=tuple(things),
@@ -168,6 +186,7 @@ class Learner(nn.Module):
         rest = torch.cat([features, embed(packed.ids).to(features.dtype)], dim=1)
         states = packed_states(llava.model.language_model, embed(words), rest, packed)  # (B, W, D)
         losses = self._auxiliary_losses(features, batch)
+        losses["pointer"] = self.recipe.pointer * self._pointer_loss(features, states, batch)
         answer = _answer_loss(llava.lm_head(states), packed)
         contact = states[packed.states[:, 0], packed.states[:, 1]]  # (K, D)
         embeddings = reasoner.projection(contact)
@@ -188,6 +207,15 @@ class Learner(nn.Module):
         )
         placed = cross_entropy(joints.float().flatten(0, 1), batch.joints.flatten(), ignore_index=-1)
         return {"classes": self.recipe.classes * found, "joints": self.recipe.joints * placed}
+
+    def _pointer_loss(self, features: Tensor, states: Tensor, batch: Batch) -> Tensor:
+        """How far the states that answers begin from, and those that contact comes from, are from knowing the place."""
+        packed = batch.packed
+        chosen = torch.cat([packed.openings, packed.states])
+        target = torch.cat([batch.places, batch.places[packed.query]])
+        looks = self.auxiliary.looks(features, states[chosen[:, 0], chosen[:, 1]], chosen[:, 0])
+        each = -(target * torch.log_softmax(looks.float(), dim=1)).sum(1)
+        return each.sum() / (target.sum(1) > 0).sum().clamp(min=1)
 
     def _contact_losses(
         self, embeddings: Tensor, sides: np.ndarray, batch: Batch, answer: Tensor, masks: bool
@@ -298,5 +326,5 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
     def moved(item: Any, names: Sequence[str]) -> Any:
         return replace(item, **{name: getattr(item, name).to(device) for name in names})
 
-    packed = moved(batch.packed, ("ids", "positions", "mask", "wanted", "targets", "weights", "states"))
-    return moved(replace(batch, packed=packed), ("pixels", "classes", "joints"))
+    packed = moved(batch.packed, ("ids", "positions", "mask", "wanted", "targets", "weights", "states", "openings"))
+    return moved(replace(batch, packed=packed), ("pixels", "classes", "joints", "places"))

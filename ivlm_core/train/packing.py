@@ -32,8 +32,9 @@ class PackedBatch:
     mask : (B, P + T, S + P + T) bool, what every token sees.
     wanted : (B, W) places in 0…P + T whose states are used, padded with 0.
     targets, weights : (B, W) the token that follows each of them, and what it counts.
-    states : (Q, 2) row and place in W of each contact token's state. query : (Q,) the exchange each belongs to, counted
+    states : (K, 2) row and place in W of each contact token's state. query : (K,) the exchange each belongs to, counted
         over the whole batch in its order.
+    openings : (Q, 2) row and place in W of the state that each answer begins from.
     """
 
     ids: Tensor
@@ -44,6 +45,7 @@ class PackedBatch:
     weights: Tensor
     states: Tensor
     query: Tensor
+    openings: Tensor
 
 
 def pack(
@@ -73,6 +75,7 @@ def pack(
     weights: list[list[float]] = []
     states: list[tuple[int, int]] = []
     query: list[int] = []
+    openings: list[tuple[int, int]] = []
     number = 0
     for row, items in enumerate(exchanges):
         wanted.append([])
@@ -88,6 +91,7 @@ def pack(
             positions[row, span] = np.arange(shared, shared + count)
             segment[row, span] = place + 1
             first = int(np.flatnonzero(item.weights)[0]) if item.weights.any() else count - 1
+            openings.append((row, len(wanted[row])))
             for token in range(max(1, first), count):
                 if token - 1 == item.state:
                     states.append((row, len(wanted[row])))
@@ -111,6 +115,7 @@ def pack(
         weights=padded(weights, torch.float32),
         states=torch.tensor(states, dtype=torch.int64).reshape(-1, 2),
         query=torch.tensor(query, dtype=torch.int64),
+        openings=torch.tensor(openings, dtype=torch.int64).reshape(-1, 2),
     )
 
 

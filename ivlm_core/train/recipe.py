@@ -30,7 +30,7 @@ class Recipe:
     loss : constants of the paper's losses. mesh_loss : whether the 3-D losses are used.
     whole_masks : masks are judged on all pixels instead of those that show the mesh.
     masks : False for no MV-Loc at all: the vertex branch alone.
-    branch_dice, branch_entropy : of the vertex branch. classes, joints : of the auxiliary heads.
+    branch_dice, branch_entropy : of the vertex branch. classes, joints, pointer : of the auxiliary heads.
     data_fraction : share of the scenes that is used.
     """
 
@@ -55,6 +55,7 @@ class Recipe:
     branch_entropy: float = 3.0
     classes: float = 0.5
     joints: float = 0.1
+    pointer: float = 0.2
     data_fraction: float = 1.0
     style: ConversationStyle = field(default_factory=ConversationStyle)
     variation: Variation = field(default_factory=Variation)

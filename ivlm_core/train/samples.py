@@ -23,6 +23,8 @@ CELL, SEGMENT_STEP = 4, 2
 # Classes of the auxiliary segmentation: nothing, ground, the body parts, then the labels.
 FIRST_PART, FIRST_LABEL = 2, 2 + len(PART_NAMES)
 IGNORED_CLASS = 255
+# About how many of a contact's vertices have their place in the picture kept.
+PLACES_KEPT = 48
 # The bones whose heads the auxiliary head finds, without their side.
 PAIRED_JOINTS = ("upperarm01", "lowerarm01", "wrist", "finger3-1", "upperleg01", "lowerleg01", "foot")
 MIDDLE_JOINTS = ("head", "root")
@@ -61,6 +63,7 @@ class Sample:
     joints : (J,) int64 cell of every joint, −1 outside the picture.
     facts : one per object. contacts : (objects, V) bool. mirrored : whether it is the mirror image.
     things : per object its contact on the library's mesh, (N,) float32 in [0, 1].
+    places : per object the cells that its contact lies in, seen or hidden; none outside the picture.
     """
 
     pixels: FloatArray
@@ -69,16 +72,22 @@ class Sample:
     facts: tuple[Fact, ...]
     contacts: NDArray[np.bool_]
     things: tuple[FloatArray, ...]
+    places: tuple[NDArray[np.int64], ...]
     mirrored: bool
 
 
 @dataclass(frozen=True, eq=False)
 class _Thing:
-    """One object of a stored scene: packed contact of the body, and that of its library mesh in 255 steps."""
+    """One object of a stored scene.
+
+    `contact` of the body, packed; `library`, that of its library mesh in 255 steps; `places` (P, 2) where some of the
+    contact's vertices are in the picture.
+    """
 
     fact: Fact
     contact: ByteArray
     library: ByteArray
+    places: NDArray[np.float16]
 
 
 class TrainingSet:
@@ -148,9 +157,11 @@ class TrainingSet:
             self._segments.append(classes[cv2.resize(record.segments, coarse, interpolation=cv2.INTER_NEAREST_EXACT)])
             # Pixel centres are whole numbers in a record; here the picture's corner is the origin.
             self._joints.append(((record.joints_2d[self._bones] + 0.5) * scale).astype(np.float32))
-            self._things.append(tuple(self._thing(thing) for thing in record.objects))
+            touched = any(np.any(thing.body_contact) for thing in record.objects)
+            pixels = (record.body_pixels() + 0.5) * scale if touched else np.zeros((self.vertex_count, 2))
+            self._things.append(tuple(self._thing(thing, pixels) for thing in record.objects))
 
-    def _thing(self, thing: Any) -> _Thing:
+    def _thing(self, thing: Any, pixels: NDArray[Any]) -> _Thing:
         contact = np.asarray(thing.body_contact, dtype=bool)
         if contact.shape != (self.vertex_count,):
             raise InputError(
@@ -165,7 +176,9 @@ class TrainingSet:
                 f"of {thing.label!r} has {len(library)} values for the {count} vertices of the library's mesh",
                 "the object library has changed since: generate the scenes again",
             )
-        return _Thing(fact, np.packbits(contact), library)
+        vertices = np.flatnonzero(contact)
+        places = pixels[vertices[:: max(1, len(vertices) // PLACES_KEPT)]].astype(np.float16)
+        return _Thing(fact, np.packbits(contact), library, places)
 
     def facts(self, index: int) -> tuple[Fact, ...]:
         """What is true about the objects of picture `index`."""
@@ -208,7 +221,7 @@ class TrainingSet:
         """The picture after mirroring, `move` (2, 3) in its own pixels, and `recolored`, on CLIP's square."""
         picture, segments, joints = self._pictures[index], self._segments[index], self._joints[index]
         things, contacts = self._things[index], self.contacts(index)
-        height, width = picture.shape[:2]
+        height, width = shape = picture.shape[:2]
         if mirrored:
             picture, segments = picture[:, ::-1], self._class_mirror[segments[:, ::-1]]
             joints = (joints * [-1, 1] + [width, 0])[self._joint_mirror]
@@ -233,6 +246,10 @@ class TrainingSet:
             facts=facts,
             contacts=contacts,
             things=tuple(self._library_contact(thing, mirrored) for thing in things),
+            places=tuple(
+                self._cells_of(_flipped(thing.places, width) if mirrored else thing.places, move, top, left, shape)
+                for thing in things
+            ),
             mirrored=mirrored,
         )
 
@@ -258,6 +275,13 @@ class TrainingSet:
             inside = ((moved >= 0) & (moved < [shape[1], shape[0]])).all(axis=-1)
         cell = np.floor((np.nan_to_num(moved) + np.array([left, top])) / CELL).astype(np.int64)
         return np.where(inside, cell[:, 1] * (self.size // CELL) + cell[:, 0], -1)
+
+    def _cells_of(
+        self, places: NDArray[Any], move: NDArray[np.float64], top: int, left: int, shape: tuple[int, int]
+    ) -> NDArray[np.int64]:
+        """The cells of places in the picture, those outside left out."""
+        cells = self._joint_cells(places.astype(np.float64), move, top, left, shape)
+        return cells[cells >= 0]
 
     def _library_contact(self, thing: _Thing, mirrored: bool) -> FloatArray:
         values = thing.library.astype(np.float32) / 255.0
@@ -314,3 +338,9 @@ class TrainingSet:
                     sums[label] = sums.get(label, np.zeros(self.vertex_count)) + contact
                     counts[label] = counts.get(label, 0) + 1
         return {label: (total / counts[label]).astype(np.float32) for label, total in sums.items()}
+
+
+def _flipped(places: NDArray[Any], width: int) -> NDArray[np.float64]:
+    """Places (P, 2) in the mirror image."""
+    mirrored: NDArray[np.float64] = places.astype(np.float64) * [-1, 1] + [width, 0]
+    return mirrored

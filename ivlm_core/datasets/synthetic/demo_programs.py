@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ivlm_core.bodies import PART_NAMES, AnnyRig
 from ivlm_core.datasets.synthetic.appearance import body_colors, object_colors
-from ivlm_core.datasets.synthetic.grip import finger_vertices, grip_cylinder
 from ivlm_core.datasets.synthetic.pose import Poser, Side, Vector, align, turn
+from ivlm_core.datasets.synthetic.programs.grips import close, hold_bar
+from ivlm_core.datasets.synthetic.programs.hands import hand_axes, hand_of
 from ivlm_core.datasets.synthetic.scene import PlacedObject, Scene
 from ivlm_core.objects import library_shape
 
@@ -52,10 +53,13 @@ def hold_bottle_at_table(rng: np.random.Generator) -> Scene:
     poser.hand(holding, fingers=(-0.35 * OUTWARD[holding], 0.1, 1.0), palm=(-OUTWARD[holding], 0.0, -0.35))
     radius, height = rng.uniform(0.032, 0.037), rng.uniform(0.23, 0.27)
     bottle = library_shape("bottle", radius=radius, height=height)
-    grip = grip_cylinder(poser, holding, radius)
-    axis = grip.axis if grip.axis[1] > 0 else -grip.axis
+    hand = hand_of(rig)
+    hold = hold_bar(hand, radius)
+    close(hand, hold).apply(poser, holding)
+    wrist, axes = hand_axes(poser, holding)
+    axis = axes @ hold.axis
     # The hand is on the straight lower part of the bottle, whose middle is therefore above the hand.
-    bottle_at = grip.centre + 0.16 * height * axis
+    bottle_at = wrist + axes @ hold.point + 0.16 * height * axis
     lifted = np.array([0.0, floor, 0.0])
     objects = [
         PlacedObject(bottle, align(UP, FORWARD, axis, FORWARD), bottle_at + lifted, **object_colors("bottle", rng)),
@@ -126,9 +130,7 @@ def _part(rig: AnnyRig, *names: str) -> NDArray[np.bool_]:
 
 def _rest_hand(poser: Poser, side: Side, palm_at: Vector, fingers: Any, curl: float = -8.0) -> None:
     """Lay a hand palm down so that it touches the plane y = `palm_at[1]` and its middle is above `palm_at`."""
-    hand = np.concatenate(
-        [finger_vertices(poser, side, what) for what in ("palm", "finger2", "finger3", "finger4", "finger5")]
-    )
+    hand = _hand_without_thumb(poser.rig, side)
     target = palm_at + np.array([0.0, 0.03, -0.07])
     # The wrist's height follows from where the posed hand's skin ends up; three corrections settle within a millimetre.
     for _ in range(3):
@@ -138,3 +140,12 @@ def _rest_hand(poser: Poser, side: Side, palm_at: Vector, fingers: Any, curl: fl
         skin = poser.vertices()[hand]
         lowest = float(np.percentile(skin[:, 1], 2))
         target = target + palm_at - np.array([skin[:, 0].mean(), lowest, skin[:, 2].mean()])
+
+
+def _hand_without_thumb(rig: AnnyRig, side: Side) -> NDArray[np.intp]:
+    moved_by = [
+        bone
+        for bone, name in enumerate(rig.joint_names)
+        if name.endswith(f".{side}") and name.startswith(("wrist", "metacarpal", "finger")) and name[:7] != "finger1"
+    ]
+    return np.flatnonzero(np.isin(rig.weights.argmax(axis=1), moved_by))

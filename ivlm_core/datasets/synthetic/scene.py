@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ivlm_core.datasets.synthetic.geometry import SceneGeometry
 from ivlm_core.objects import Shape
 from ivlm_core.types import ByteArray, FloatArray, IntArray, Mesh
 
@@ -90,6 +92,11 @@ class Scene:
     rotations: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     translation: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     joints: FloatArray | None = None
+
+    @cached_property
+    def geometry(self) -> SceneGeometry:
+        """Ray trees and normals, built once and shared by contact and rendering."""
+        return SceneGeometry(self.body_vertices, self.body_faces, self.objects)
 
     def object_id(self, index: int) -> int:
         """The value that marks the pixels of object `index` in id images."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ivlm_core.objects.shapes.primitives import (
     Points,
     Shape,
+    Solid,
     anchor_at,
     arc,
     assemble,
@@ -43,12 +46,16 @@ def backpack(
     strap_rise: float = 0.0,
     strap_spread: float = 0.09,
     strap_flare: float = 0.065,
+    **corners: float,
 ) -> Shape:
     """A school backpack, its wearer's back at −z: bag, front pocket, two shoulder straps, a top loop.
 
     The wearer looks towards −z, so the left strap is at −x. Each strap runs over the shoulder, `strap_spread` off the
     middle and `strap_rise` above the bag's top, down the chest, `strap_reach` in front of the bag's back, and under the
     arm, `strap_flare` further out. Around an adult, about 0.24 and a rise of 0.02.
+
+    A strap that is worn follows its wearer instead: `left_0_x`, `left_0_y`, `left_0_z`, `left_1_x`, … are the corners
+    of a smooth curve from the bag's top to its bottom, metres from the middle of the bag.
     """
     step = grid_step(width, height, depth)
     back = -depth / 2
@@ -62,7 +69,7 @@ def backpack(
             (strap_spread + 0.9 * strap_flare, -0.42 * height, back + 0.03),
         ]
     )
-    path, share = smooth(along, 45)
+    _, share = smooth(along, 45)
     # The padding ends below the arm; from there on it is a narrow band.
     band = strap_width * (1 - 0.55 * np.clip((share - 0.6) / 0.12, 0, 1))
     handle = in_plane(arc((0, height * 0.48), (0.045, 0.045), 0, 180), "xy", -0.15 * depth)
@@ -84,10 +91,31 @@ def backpack(
         "bottom": anchor_at((0, -height / 2, 0), DOWN),
     }
     for side, sign in (("left", -1), ("right", 1)):
-        mine = path * (sign, 1, 1)
-        parts[f"{side} strap"] = tube(mine, LEFT, band, 0.012, 1.0)
-        anchors[f"strap {side}"] = anchor_at(along[1] * (sign, 1, 1), BACKWARD, 0.006)
+        worn = _strap_corners(corners, side)
+        mine = along * (sign, 1, 1) if worn is None else worn
+        parts[f"{side} strap"] = _strap(mine, band, worn is not None)
+        anchors[f"strap {side}"] = anchor_at(mine[np.argmax(mine[:, 1])], BACKWARD, 0.006)
     return assemble("backpack", {**parts, "loop": loop}, anchors)
+
+
+def _strap_corners(corners: Mapping[str, float], side: str) -> Points | None:
+    """(C, 3) the corners `left_0_x` … of one strap; None where there are none."""
+    count = sum(name.startswith(f"{side}_") for name in corners) // 3
+    if not count:
+        return None
+    return np.array([[corners[f"{side}_{index}_{axis}"] for axis in "xyz"] for index in range(count)])
+
+
+def _strap(corners: Points, band: Points, worn: bool) -> Solid:
+    """A band through its corners, as wide as `band` says at every point; a worn one lies flat on its wearer."""
+    path, _ = smooth(corners, len(band))
+    if not worn:
+        return tube(path, LEFT, band, 0.012, 1.0)
+    ahead = np.gradient(path, axis=0)
+    outward = path - path.mean(axis=0) * (0, 1, 1)
+    across = np.cross(outward, ahead)
+    across = across * np.sign(across[:, :1].sum())
+    return tube(path, across / np.linalg.norm(across, axis=1, keepdims=True), band, 0.012, 1.0)
 
 
 @parametric

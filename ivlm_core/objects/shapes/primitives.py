@@ -133,12 +133,16 @@ def assemble(label: str, parts: dict[str, Solid], anchors: Mapping[str, Anchor])
 
 def parametric(build: Callable[Sizes, Shape]) -> Callable[Sizes, Shape]:
     """A shape function whose shapes remember all their sizes, given ones and defaults."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(build).parameters.items()}
+    signature = inspect.signature(build)
+    # Sizes without names of their own (`**corners`) belong to some instances only and have no defaults.
+    named = [size for size in signature.parameters.values() if size.kind is not inspect.Parameter.VAR_KEYWORD]
+    defaults = {size.name: size.default for size in named}
 
     @wraps(build)
     def with_sizes(*args: Sizes.args, **sizes: Sizes.kwargs) -> Shape:
         return replace(build(*args, **sizes), sizes=MappingProxyType(defaults | dict(sizes.items())))
 
+    vars(with_sizes)["__signature__"] = signature.replace(parameters=named)
     return with_sizes
 
 
@@ -244,7 +248,7 @@ def _unit_sphere(subdivisions: int) -> Solid:
 
 def tube(
     path: ArrayLike,
-    normal: tuple[float, float, float],
+    normal: tuple[float, float, float] | Points,
     width: float | Points,
     thickness: float,
     step: float,
@@ -256,7 +260,8 @@ def tube(
     Parameters
     ----------
     path : (P, 3) metres; first and last point differ also when `closed`.
-    normal : the direction of the section's width, nowhere along the path: the plane's normal where it is planar.
+    normal : the direction of the section's width, nowhere along the path: the plane's normal where it is planar; also
+        as (P, 3), like `width`.
     width, thickness : the section's full size along `normal` and across it, metres; the width also as (P,), one for
         each point of a path whose segments are no longer than `step`.
     closed : join the last point to the first; otherwise both ends are capped.
