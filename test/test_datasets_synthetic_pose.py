@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ivlm_core.bodies import AnnyRig
-from ivlm_core.datasets.synthetic.pose import Poser, Side, align, turn, twist_about, unit
+from ivlm_core.datasets.synthetic.pose import Poser, Side, Unreachable, align, cross, turn, twist_about, unit
 from ivlm_core.errors import InputError
 
 
@@ -74,6 +76,56 @@ def test_knees_never_bend_forward(poser: Poser) -> None:
         np.linalg.norm(np.diff(zero, axis=1), axis=2), 2e-3
     )
     assert np.percentile(stretch, 99.9) < 3
+
+
+@pytest.mark.parametrize("side", ["L", "R"])
+def test_ankle_reaches_its_target_and_the_knee_its_side(poser: Poser, side: Side) -> None:
+    outward = 1 if side == "L" else -1
+    poser.bend("root", (1, 0, 0), 20)
+    target = np.array([0.2 * outward, -0.6, 0.2])
+    poser.step(side, target, (0.4 * outward, 0, 1))
+    np.testing.assert_allclose(poser.position(f"foot.{side}"), target, atol=1e-6)
+    middle = (poser.position(f"upperleg01.{side}") + target) / 2
+    knee = poser.position(f"lowerleg01.{side}") - middle
+    assert knee @ [0.4 * outward, 0, 1] > 0.1
+    np.testing.assert_allclose(poser.orientation(f"foot.{side}"), np.eye(3))
+    # The kneecap faces where the knee bends to.
+    assert poser.orientation(f"lowerleg01.{side}")[:, 2] @ knee > 0
+
+
+def test_targets_too_far_and_too_close_are_refused(poser: Poser) -> None:
+    with pytest.raises(Unreachable, match=r"foot\.L: is .* m from the hip, the limb is"):
+        poser.step("L", (0, -2, 0), (0, 0, 1))
+    hip = poser.position("upperleg01.L")
+    with pytest.raises(Unreachable, match=r"foot\.L: is only .* m from the hip"):
+        poser.step("L", hip - np.array([0, 0.01, 0]), (0, 0, 1))
+
+
+def test_some_points_are_the_same_as_all_of_them(poser: Poser) -> None:
+    """Before and after the whole body was posed; and the joints are where the poser says one by one."""
+    poser.bend("spine03", (1, 0, 0), 25)
+    poser.curl("R", 40)
+    some = np.arange(0, 13000, 37)
+    before = poser.points(some)
+    whole = poser.vertices()
+    np.testing.assert_allclose(before, whole[some], atol=1e-6)
+    assert poser.vertices() is whole
+    joints = poser.joints()
+    for name in ("root", "head", "finger3-3.R", "toe1-1.L"):
+        np.testing.assert_allclose(joints[poser.rig.joint_names.index(name)], poser.position(name), atol=1e-9)
+    poser.bend("spine03", (1, 0, 0), 0)
+    assert np.abs(poser.points(some) - before).max() > 0.05
+
+
+def test_length_is_that_of_the_chain(poser: Poser) -> None:
+    upper, fore = poser.length("upperarm01.L", "lowerarm01.L"), poser.length("lowerarm01.L", "wrist.L")
+    assert poser.length("upperarm01.L", "lowerarm01.L", "wrist.L") == pytest.approx(upper + fore)
+    assert 0.4 < upper + fore < 0.7
+
+
+@given(st.lists(st.floats(-3, 3), min_size=6, max_size=6))
+def test_cross_is_numpys(values: list[float]) -> None:
+    np.testing.assert_allclose(cross(values[:3], values[3:]), np.cross(values[:3], values[3:]), atol=1e-12)
 
 
 def test_twist_is_the_turn_about_the_axis() -> None:

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from ivlm_core.datasets.bags import BagRecorder, BagTopic, message_store, open_bag
+from ivlm_core.datasets.bags import (
+    GROUND_TRUTH,
+    BagRecorder,
+    BagTopic,
+    RecordedContact,
+    VertexValues,
+    message_store,
+    open_bag,
+    read_contacts,
+)
 
-__all__ = ["BagRecorder", "BagTopic", "message_store", "open_bag"]
+__all__ = [
+    "GROUND_TRUTH",
+    "BagRecorder",
+    "BagTopic",
+    "RecordedContact",
+    "VertexValues",
+    "message_store",
+    "open_bag",
+    "read_contacts",
+]

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ivlm_core.errors import ConfigError, InputError
+from ivlm_core.types import FloatArray
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
     from rosbags.typesys.store import Typestore
 
 PACKAGE = "ivlm_ros"
+
+# Where contact lies in a bag: below the node's name for its answers, and below this for what is known to be true.
+GROUND_TRUTH = "/ground_truth"
+HUMAN_CONTACTS, OBJECT_AFFORDANCES = "human_contacts", "object_affordances"
+CONTACT_TYPES = {
+    HUMAN_CONTACTS: f"{PACKAGE}/msg/HumanContactArray",
+    OBJECT_AFFORDANCES: f"{PACKAGE}/msg/ObjectAffordanceArray",
+}
+
+FrameKey = tuple[str, int]  # the camera's frame and the stamp in nanoseconds
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,45 @@ class BagTopic:
 
     name: str
     type: str
+
+
+@dataclass(frozen=True, eq=False)
+class VertexValues:
+    """Values on the vertices of a mesh, as messages carry them.
+
+    Attributes
+    ----------
+    vertex_count, topology_hash : of the mesh.
+    indices : (K,) the vertices that are listed. values : (K,) float32 in [0, 1]; all other vertices have 0.
+    """
+
+    vertex_count: int
+    topology_hash: str
+    indices: NDArray[np.uint32]
+    values: FloatArray
+
+    def dense(self) -> FloatArray:
+        """(V,) float32."""
+        values = np.zeros(self.vertex_count, dtype=np.float32)
+        values[self.indices] = self.values
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedContact:
+    """Contact with one object in one image.
+
+    Attributes
+    ----------
+    label : of the object. body_model : whose vertices `body` is on; empty without it.
+    body : contact on the body; None where the bag has none.
+    thing : affordance on the object's mesh; None where the bag has none.
+    """
+
+    label: str
+    body_model: str = ""
+    body: VertexValues | None = None
+    thing: VertexValues | None = None
 
 
 def interface_folder() -> Path:
@@ -144,3 +198,63 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
         yield reader
     finally:
         reader.close()
+
+
+def read_contacts(bag: Path, prefix: str) -> dict[FrameKey, dict[str, RecordedContact]]:
+    """The contacts that a bag holds: the node's answers, or the ground truth of a generated recording.
+
+    Parameters
+    ----------
+    prefix : what their topics lie below: the node's name with its namespace (`/ivlm_contact`), or `GROUND_TRUTH`.
+
+    Returns
+    -------
+    (frame of the camera, stamp in ns) of each image → identifier of the object → its contact; of several messages for
+    one image the last counts. Empty where there are the topics without messages.
+
+    Raises
+    ------
+    InputError : the bag cannot be read, has neither topic, or holds messages that contradict themselves.
+    """
+    from rosbags.serde import SerdeError
+
+    wanted = {f"{prefix}/{name}": kind for name, kind in CONTACT_TYPES.items()}
+    frames: dict[FrameKey, dict[str, RecordedContact]] = {}
+    with open_bag(bag) as reader:
+        found = [item for item in reader.connections if wanted.get(item.topic) == item.msgtype]
+        if not found:
+            raise InputError("bag", f"{bag} has no contacts below {prefix}", f"record {' or '.join(wanted)}")
+        for connection, _, raw in reader.messages(connections=found):
+            try:
+                message: Any = reader.deserialize(raw, connection.msgtype)
+                _add_contacts(frames, message, connection.topic)
+            except (AttributeError, AssertionError, IndexError, SerdeError, ValueError, struct.error) as error:
+                told = f"{connection.topic} holds a message that cannot be read: {error or type(error).__name__}"
+                raise InputError("bag", told, "record the bag anew with this version of the package") from error
+    return frames
+
+
+def _add_contacts(frames: dict[FrameKey, dict[str, RecordedContact]], message: Any, topic: str) -> None:
+    """Put one message's contacts beside those that its image has already."""
+    stamp = message.header.stamp
+    contacts = frames.setdefault((message.header.frame_id, stamp.sec * 10**9 + stamp.nanosec), {})
+    human = hasattr(message, "contacts")
+    for item in message.contacts if human else message.affordances:
+        contact = contacts.get(item.object_id, RecordedContact(item.object_label))
+        if human:
+            body = _vertex_values(item, item.probabilities, topic)
+            contact = replace(contact, body_model=item.body_model, body=body)
+        else:
+            contact = replace(contact, thing=_vertex_values(item, item.values, topic))
+        contacts[item.object_id] = contact
+
+
+def _vertex_values(item: Any, values: FloatArray, topic: str) -> VertexValues:
+    indices, count = item.vertex_indices, int(item.vertex_count)
+    if len(indices) != len(values):
+        raise InputError(topic, f"lists {len(indices)} vertices with {len(values)} values", "record the bag anew")
+    if len(indices) and int(indices.max()) >= count:
+        raise InputError(topic, f"lists vertex {indices.max()} of a mesh with {count}", "record the bag anew")
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        raise InputError(topic, "holds NaN or values outside [0, 1]", "record the bag anew")
+    return VertexValues(count, item.topology_hash, indices, values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ivlm_core.datasets.synthetic.bag import write_demo_bag
 from ivlm_core.datasets.synthetic.camera import SceneCamera, Viewpoint, framed
 from ivlm_core.datasets.synthetic.contact import CONTACT_VERSION, Touch, check_scene, touches
-from ivlm_core.datasets.synthetic.demo_programs import PROGRAMS
 from ivlm_core.datasets.synthetic.generate import fresh, generate, generate_scene
 from ivlm_core.datasets.synthetic.record import ObjectRecord, SceneRecord
 from ivlm_core.datasets.synthetic.renderer import Render, SceneRenderer
@@ -21,7 +20,6 @@ __all__ = [
     "GROUND",
     "NOTHING",
     "PERSON",
-    "PROGRAMS",
     "SAMPLE",
     "SPLITS",
     "TRAINING_SEED",

@@ -1,24 +1,44 @@
-"""The demo recording: generated scenes and one real photograph as a rosbag2 file of images, cameras and detections."""
+"""The demo recording: generated scenes with their true contacts, and one real photograph, as a rosbag2 file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ivlm_core.datasets.bags import BagRecorder, BagTopic, message_store
-from ivlm_core.datasets.synthetic.camera import DEFAULT_INTRINSICS, SceneCamera
-from ivlm_core.datasets.synthetic.demo_programs import PROGRAMS
+from ivlm_core.bodies import load_body
+from ivlm_core.datasets.bags import (
+    CONTACT_TYPES,
+    GROUND_TRUTH,
+    HUMAN_CONTACTS,
+    OBJECT_AFFORDANCES,
+    BagRecorder,
+    BagTopic,
+    message_store,
+)
+from ivlm_core.datasets.synthetic.camera import DEFAULT_INTRINSICS, SceneCamera, front
+from ivlm_core.datasets.synthetic.contact import touches
+from ivlm_core.datasets.synthetic.generate import composed, on_library
 from ivlm_core.datasets.synthetic.renderer import SceneRenderer
+from ivlm_core.datasets.synthetic.scene import Scene
+from ivlm_core.datasets.synthetic.split import scene_rng
+from ivlm_core.datasets.synthetic.surroundings import Surroundings
 from ivlm_core.errors import ConfigError
-from ivlm_core.types import ByteArray, CameraIntrinsics
+from ivlm_core.objects import library_shape
+from ivlm_core.types import ByteArray, CameraIntrinsics, FloatArray, Mesh
 
 IMAGE = BagTopic("/camera/image_raw", "sensor_msgs/msg/Image")
 CAMERA_INFO = BagTopic("/camera/camera_info", "sensor_msgs/msg/CameraInfo")
 DETECTIONS = BagTopic("/detections", "ivlm_ros/msg/DetectedObjectArray")
+TRUE_HUMAN_CONTACTS, TRUE_OBJECT_AFFORDANCES = (
+    BagTopic(f"{GROUND_TRUTH}/{name}", CONTACT_TYPES[name]) for name in (HUMAN_CONTACTS, OBJECT_AFFORDANCES)
+)
+TOPICS = (IMAGE, CAMERA_INFO, DETECTIONS, TRUE_HUMAN_CONTACTS, TRUE_OBJECT_AFFORDANCES)
 
 RATE = 10.0
 # A fixed date, so that the same seed gives the same bag.
@@ -27,9 +47,40 @@ PAUSE_NS = 10**9
 PHOTO_FRAMES = 5
 MAX_FRAMES = 10_000
 
-# Program → the frame that its camera publishes in.
-CAMERA_FRAMES = {"hold bottle at table": "standing_camera", "sit with laptop": "sitting_camera"}
+# The frames that the cameras publish in: one per generated scene, and the photograph's.
+SCENE_FRAMES = ("standing_camera", "sitting_camera", "riding_camera")
 PHOTO_FRAME = "photo_camera"
+BODY = "anny"
+# Degrees that a camera goes to each side of the middle of its way, and how much of the picture people and things fill.
+HALF_WAY = 40.0
+FILL = 0.92
+
+
+# What both arrays say besides: nothing was left unanswered, and no model was asked.
+_ALL_KNOWN: Mapping[str, Any] = MappingProxyType(
+    {
+        "unanswered_object_ids": [],
+        "unanswered_object_labels": [],
+        "unanswered_reasons": [],
+        "model": "ground truth",
+        "untrained": False,
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TrueContact:
+    """Where one object is touched.
+
+    Attributes
+    ----------
+    body : (V,) bool on the vertices of the body model `BODY`.
+    thing : (N,) float32 in [0, 1] on the vertices of `mesh`, the library's of the object's label.
+    """
+
+    body: NDArray[np.bool_]
+    thing: FloatArray
+    mesh: Mesh
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +91,7 @@ class RecordedFrame:
     ----------
     image : (H, W, 3) uint8 RGB.
     boxes : (identifier, label, x_min, y_min, x_max, y_max) per object, pixels.
+    truth : the contact of each of these objects; None where it is not known.
     """
 
     image: ByteArray
@@ -47,6 +99,7 @@ class RecordedFrame:
     frame_id: str
     stamp_ns: int
     boxes: Sequence[tuple[str, str, float, float, float, float]]
+    truth: Sequence[TrueContact] | None = None
 
 
 def write_demo_bag(
@@ -57,10 +110,11 @@ def write_demo_bag(
     storage: str = "mcap",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write the demo recording: two generated scenes with a circling camera, then a real photograph.
+    """Write the demo recording: three generated scenes with a circling camera, then a real photograph.
 
-    The recordings follow each other with a second's pause and differ in their camera's frame (`standing_camera`,
-    `sitting_camera`, `photo_camera`). The same arguments give the same messages.
+    The recordings follow each other with a second's pause and differ in their camera's frame (`SCENE_FRAMES`,
+    `PHOTO_FRAME`). The scenes are of the test split, so that nothing was trained on them, and their true contacts lie
+    beside the images (`TRUE_HUMAN_CONTACTS`, `TRUE_OBJECT_AFFORDANCES`). The same arguments give the same messages.
 
     Parameters
     ----------
@@ -81,26 +135,26 @@ def write_demo_bag(
     """
     if not 1 <= frames <= MAX_FRAMES:
         raise ConfigError("frames", f"is {frames}", f"give 1 to {MAX_FRAMES}")
-    total = frames * len(PROGRAMS) + (PHOTO_FRAMES if photo else 0)
+    total = frames * len(SCENE_FRAMES) + (PHOTO_FRAMES if photo else 0)
     recordings: dict[str, int] = {}
-    topics = (IMAGE, CAMERA_INFO, DETECTIONS)
     with BagRecorder(path, storage) as recorder:
-        for topic in topics:
+        for topic in TOPICS:
             recorder.add_topic(topic)
         for done, frame in enumerate(demo_frames(frames, seed, photo), start=1):
             write_frame(recorder, frame)
             recordings[frame.frame_id] = recordings.get(frame.frame_id, 0) + 1
             if progress is not None:
                 progress(done, total)
-    return {"frames": total, "recordings": recordings, "topics": {topic.name: topic.type for topic in topics}}
+    return {"frames": total, "recordings": recordings, "topics": {topic.name: topic.type for topic in TOPICS}}
 
 
 def demo_frames(frames: int, seed: int, photo: bool) -> Iterator[RecordedFrame]:
     """The images of the demo recording in their order, each rendered when it is asked for."""
     stamp = FIRST_STAMP_NS
     step = round(1e9 / RATE)
-    for number, name in enumerate(PROGRAMS):
-        for frame in generated_frames(name, frames, np.random.default_rng([seed, number]), stamp):
+    for number, frame_id in enumerate(SCENE_FRAMES):
+        rng = scene_rng(seed, "test", number)
+        for frame in generated_frames(frame_id, demo_scene(frame_id, rng), frames, rng, stamp):
             yield frame
             stamp = frame.stamp_ns + step
         stamp += PAUSE_NS
@@ -110,21 +164,65 @@ def demo_frames(frames: int, seed: int, photo: bool) -> Iterator[RecordedFrame]:
             stamp += step
 
 
-def generated_frames(name: str, frames: int, rng: np.random.Generator, first_stamp: int) -> Iterator[RecordedFrame]:
-    """A camera circling through 80° around the scene that the program `name` makes."""
-    scene = PROGRAMS[name](rng)
-    renderer = SceneRenderer(scene)
-    middle, elevation, distance = rng.uniform(-20, 20), rng.uniform(6, 16), rng.uniform(2.2, 2.6)
-    target = scene.focus
-    for index, azimuth in enumerate(middle + np.linspace(-40, 40, frames)):
-        render = renderer.render(SceneCamera.orbit(target, distance, azimuth, elevation), rng)
-        boxes = []
+def demo_scene(frame_id: str, rng: np.random.Generator) -> Scene:
+    """What the camera of a frame of `SCENE_FRAMES` sees; which hand does what, people and things are drawn."""
+    one, other = rng.permutation(["left", "right"])
+    choices: dict[str, dict[str, Any]] = {
+        "standing_camera": {
+            "category": "bottle",
+            "mode": f"{one} hand",
+            "ground": "stand",
+            "second": ("handbag", f"{other} hand"),
+        },
+        "sitting_camera": {"category": "laptop", "mode": "lap, both hands", "ground": "chair"},
+        "riding_camera": {"category": "bicycle", "mode": "ride, both hands"},
+    }
+    return composed(rng, "test", **choices[frame_id])
+
+
+def generated_frames(
+    frame_id: str, scene: Scene, frames: int, rng: np.random.Generator, first_stamp: int
+) -> Iterator[RecordedFrame]:
+    """A camera that circles through 80° about the person's front and keeps all of the scene in the picture."""
+    renderer = SceneRenderer(scene, Surroundings.draw(rng))
+    truth = _truth(scene)
+    forward, _ = front(scene, rng)
+    middle = np.degrees(np.arctan2(forward[0], forward[2])) + rng.uniform(-20, 20)
+    elevation = rng.uniform(6, 16)
+    way = middle + np.linspace(-HALF_WAY, HALF_WAY, frames)
+    distance = _distance(scene, way, elevation)
+    for index, azimuth in enumerate(way):
+        render = renderer.render(SceneCamera.orbit(scene.focus, distance, azimuth, elevation), rng)
+        boxes, known = [], []
         for number, placed in enumerate(scene.objects):
             box = render.box(scene.object_id(number))
             if box is not None:
                 boxes.append((f"{placed.label}_{number}", placed.label, *box))
+                known.append(truth[number])
         stamp = first_stamp + index * round(1e9 / RATE)
-        yield RecordedFrame(render.image, DEFAULT_INTRINSICS, CAMERA_FRAMES[name], stamp, boxes)
+        yield RecordedFrame(render.image, DEFAULT_INTRINSICS, frame_id, stamp, boxes, known)
+
+
+def _truth(scene: Scene) -> list[TrueContact]:
+    """The contact of every object of the scene."""
+    return [
+        TrueContact(touch.body, on_library(placed, touch.object), library_shape(placed.label).mesh)
+        for placed, touch in zip(scene.objects, touches(scene), strict=True)
+    ]
+
+
+def _distance(scene: Scene, azimuths: NDArray[np.float64], elevation: float) -> float:
+    """Metres from the scene's middle from which all of it is in the picture all along the way."""
+    points = np.concatenate([scene.body_vertices[::29], *(placed.vertices[::5] for placed in scene.objects)])
+    half = np.array([DEFAULT_INTRINSICS.width, DEFAULT_INTRINSICS.height]) / 2
+    focal = np.array([DEFAULT_INTRINSICS.fx, DEFAULT_INTRINSICS.fy])
+    needed = 0.0
+    for azimuth in azimuths:
+        # A point at (x, y) beside the optical axis and z beyond the middle is in it from d ≥ |x|·f / half − z.
+        optical = SceneCamera.orbit(scene.focus, 1.0, azimuth, elevation).to_optical(points) - [0, 0, 1]
+        beside = (np.abs(optical[:, :2]) * focal / (FILL * half)).max(axis=1)
+        needed = max(needed, float((beside - optical[:, 2]).max()))
+    return needed
 
 
 def photo_frame(stamp_ns: int) -> RecordedFrame:
@@ -142,11 +240,14 @@ def photo_frame(stamp_ns: int) -> RecordedFrame:
 
 
 def write_frame(recorder: BagRecorder, frame: RecordedFrame) -> None:
-    """Write a frame's image, camera and detections, all with the image's stamp and frame."""
+    """Write a frame's image, camera, detections and known contacts, all with the image's stamp and frame."""
     header = _header(frame)
     recorder.write(CAMERA_INFO.name, _camera_info(header, frame.intrinsics), frame.stamp_ns)
     recorder.write(IMAGE.name, _image(header, frame.image), frame.stamp_ns)
     recorder.write(DETECTIONS.name, _detections(header, frame), frame.stamp_ns)
+    if frame.truth is not None:
+        recorder.write(TRUE_HUMAN_CONTACTS.name, _human_contacts(header, frame, frame.truth), frame.stamp_ns)
+        recorder.write(TRUE_OBJECT_AFFORDANCES.name, _object_affordances(header, frame, frame.truth), frame.stamp_ns)
 
 
 def _header(frame: RecordedFrame) -> Any:
@@ -206,3 +307,66 @@ def _detections(header: Any, frame: RecordedFrame) -> Any:
         for identifier, label, x_min, y_min, x_max, y_max in frame.boxes
     ]
     return types[DETECTIONS.type](header=header, objects=objects)
+
+
+def _human_contacts(header: Any, frame: RecordedFrame, truth: Sequence[TrueContact]) -> Any:
+    types = message_store().types
+    body = load_body(BODY)
+    contacts = []
+    for (identifier, label, *_), known in zip(frame.boxes, truth, strict=True):
+        parts = sorted(body.part_scores(known.body.astype(np.float32)).items(), key=lambda part: -part[1])
+        indices = np.flatnonzero(known.body)
+        contacts.append(
+            types["ivlm_ros/msg/HumanContact"](
+                header=header,
+                object_id=identifier,
+                object_label=label,
+                person_id="",
+                body_model=BODY,
+                vertex_count=len(known.body),
+                topology_hash=body.mesh.topology_hash,
+                vertex_indices=indices.astype(np.uint32),
+                probabilities=np.ones(len(indices), np.float32),
+                threshold=0.5,
+                body_parts=[name for name, _ in parts],
+                body_part_scores=np.array([score for _, score in parts], np.float32),
+                answer="",
+                confidence=1.0,
+                untrained=False,
+            )
+        )
+    return types[TRUE_HUMAN_CONTACTS.type](header=header, contacts=contacts, **_ALL_KNOWN)
+
+
+def _object_affordances(header: Any, frame: RecordedFrame, truth: Sequence[TrueContact]) -> Any:
+    types = message_store().types
+    pose = types["geometry_msgs/msg/Pose"](
+        position=types["geometry_msgs/msg/Point"](x=0.0, y=0.0, z=0.0),
+        orientation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0),
+    )
+    affordances = []
+    for (identifier, label, *_), known in zip(frame.boxes, truth, strict=True):
+        indices = np.flatnonzero(known.thing)
+        affordances.append(
+            types["ivlm_ros/msg/ObjectAffordance"](
+                header=header,
+                object_id=identifier,
+                object_label=label,
+                affordance="",
+                mesh_resource="",
+                mesh_source="library",
+                vertex_count=len(known.thing),
+                topology_hash=known.mesh.topology_hash,
+                vertex_indices=indices.astype(np.uint32),
+                values=known.thing[indices],
+                threshold=0.5,
+                answer="",
+                confidence=1.0,
+                pose=pose,
+                scale=1.0,
+                # The library's mesh has other sizes than the thing in the scene.
+                pose_valid=False,
+                untrained=False,
+            )
+        )
+    return types[TRUE_OBJECT_AFFORDANCES.type](header=header, affordances=affordances, **_ALL_KNOWN)

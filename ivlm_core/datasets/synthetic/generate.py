@@ -66,7 +66,7 @@ def generate_scene(seed: int, split: str, index: int) -> SceneRecord:
     ConfigError : an unknown split, or a seed or index out of range.
     """
     rng = scene_rng(seed, split, index)
-    scene = _composed(rng, split)
+    scene = composed(rng, split)
     return photographed(scene, rng, split, index)
 
 
@@ -227,12 +227,13 @@ def _encoded(wanted: tuple[int, str, int]) -> dict[str, Any]:
     return encode(generate_scene(*wanted))
 
 
-def _composed(rng: np.random.Generator, split: str) -> Scene:
+def composed(rng: np.random.Generator, split: str, **choice: Any) -> Scene:
+    """A scene of a split; what `choice` says about it, as `compose` wants it, is settled, and the rest drawn."""
     from ivlm_core.datasets.synthetic.programs.compose import compose
 
     for attempt in range(COMPOSING_TRIES):
         try:
-            scene = compose(rng, split)
+            scene = compose(rng, split, **choice)
             break
         except IvlmError:
             if attempt == COMPOSING_TRIES - 1:
@@ -273,12 +274,12 @@ def _object_record(placed: PlacedObject, touch: Touch, box: Box | None) -> Objec
         box=box,
         body_contact=touch.body,
         object_contact=touch.object,
-        library_contact=_on_library(placed, touch.object),
+        library_contact=on_library(placed, touch.object),
         depth=touch.depth,
     )
 
 
-def _on_library(placed: PlacedObject, contact: NDArray[np.bool_]) -> FloatArray:
+def on_library(placed: PlacedObject, contact: NDArray[np.bool_]) -> FloatArray:
     """(N_library,) float32: contact on an instance's vertices, carried to the library's default mesh of its label.
 
     A vertex of the library is touched if the vertex that corresponds to it is, and if it corresponds to one that is:

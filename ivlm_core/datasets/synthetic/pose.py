@@ -55,12 +55,6 @@ class Poser:
         self._orientations[bone] = orientation
         self._posed = self._skinning = None
 
-    def relax(self, *bones: str) -> None:
-        """Let bones follow their parents again."""
-        for bone in bones:
-            self._orientations.pop(bone, None)
-        self._posed = self._skinning = None
-
     def bend(self, bone: str, axis: Any, degrees: float) -> None:
         """Turn `bone` relative to its parent about an axis as seen in the zero pose."""
         self.orient(bone, self.orientation(self._parent[bone]) @ turn(axis, degrees))

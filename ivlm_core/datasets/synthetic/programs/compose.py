@@ -108,7 +108,7 @@ MIX: Mapping[str, Mapping[str, float]] = MappingProxyType(
 )
 CATEGORIES = tuple(MIX)
 # How often scenes are about a category, 1 unless given: less for what other scenes show besides.
-SHARES = {"chair": 0.7, "backpack": 0.75, "handbag": 0.8, "bottle": 0.75, "cell phone": 0.8, "couch": 0.9}
+SHARES = {"chair": 0.55, "backpack": 0.6, "handbag": 0.8, "bottle": 0.75, "cell phone": 0.8, "couch": 0.9}
 
 # Where people do things: category (or category and mode) → support → weight. `sit at table` also seats them on a chair.
 SEATS = {"chair": 0.3, "couch": 0.25, "bench": 0.2, "bed": 0.2, "suitcase": 0.05}

@@ -1,4 +1,4 @@
-"""Lying: on a bed, a couch or a bench, on the back or on a side, and prone on a surfboard."""
+"""Lying on a bed, a couch or a bench, on the back or on a side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ivlm_core.bodies import PART_NAMES
 from ivlm_core.datasets.synthetic.pose import Matrix, Side, Vector, turn, unit
-from ivlm_core.datasets.synthetic.programs.boards import board_shape
 from ivlm_core.datasets.synthetic.programs.limbs import (
     bend_trunk,
     idle_arm,
@@ -37,7 +36,6 @@ from ivlm_core.objects import Shape
 
 # How deep mattress, cushions and slats sink into the body, metres.
 SINK = 0.028
-BOARD_SINK = 0.018
 PILLOW_SINK = 0.02
 # How high the head is above what carries the arm under it, metres.
 ARM_AS_PILLOW = 0.065
@@ -79,9 +77,7 @@ class Lair:
 
 def lie(stage: Stage, label: str, mode: str) -> None:
     """Lie on the back or on a side, legs straight or bent, arms beside the body, on it or before it."""
-    if mode == "lie prone":
-        lie_prone(stage, label, mode)
-    elif mode == "lie on the back":
+    if mode == "lie on the back":
         _lie_on_back(stage, label, mode)
     else:
         _lie_on_side(stage, label, mode, "L" if "left" in mode else "R")
@@ -101,9 +97,9 @@ def _lie_on_back(stage: Stage, label: str, mode: str) -> None:
     lair = _lair(stage, label, around)
     height = float(stage.points("torso", "hips")[:, 1].min()) + SINK
     towards_feet = around @ FORWARD
-    bent = rng.random() < (0.4 if label == "bed" else 0.6)
-    for side in SIDES:
-        if bent and (side == "L" or rng.random() < 0.75):
+    bent = rng.choice(4, p=(0.5, 0.35, 0.075, 0.075))  # neither leg, both, the left, the right one
+    for number, side in enumerate(SIDES):
+        if bent in (1, 2 + number):
             _bend_leg(stage, side, height, towards_feet, rng.uniform(0.45, 0.72))
         else:
             _lay_leg(stage, side, height, base)
@@ -155,66 +151,6 @@ def _lie_on_side(stage: Stage, label: str, mode: str, down: Side) -> None:
     _lay_arm(stage, down, lair, at, base, stretched)
     _put_under(stage, lair, at, mode)
     stage.idle = lambda side: _idle_on_side(stage, side, lair.half > 0.4, height, base, head)
-
-
-def lie_prone(stage: Stage, label: str, mode: str) -> None:
-    """Lie on the belly on a surfboard, chest raised, hands on the deck beside it."""
-    rng, poser = stage.rng, stage.poser
-    stage.posture = "prone"
-    stage.free -= {"lap", "back"}
-    yaw = rng.uniform(35, 85) * rng.choice([-1.0, 1.0])
-    around = turn(UP, yaw)
-    base = around @ turn(LEFT, 90)
-    poser.orient("root", base)
-    arch = rng.uniform(10, 34)
-    bend_trunk(stage, -arch, rng.uniform(-3, 3), rng.uniform(-4, 4))
-    turn_head(stage, -rng.uniform(20, 44), rng.uniform(-16, 16))
-    for side in SIDES:
-        apart = OUTWARD[side] * rng.uniform(0.0, 0.07)
-        poser.leg(
-            side,
-            base @ np.array([apart, -1, rng.uniform(0.0, 0.03)]),
-            base @ np.array([apart, -1, rng.uniform(-0.05, 0.0)]),
-            base @ turn(LEFT, rng.uniform(48, 62)),
-        )
-    sizes = {**board_shape(stage, label).sizes}
-    person = float(stage.rig.vertices[:, 1].max() - stage.rig.vertices[:, 1].min())
-    sizes["length"] = max(sizes["length"], person + rng.uniform(0.1, 0.5))
-    sizes["width"] = max(sizes["width"], 0.5)
-    shape = stage.shape(label, sizes)
-    board = next(iter(shape.parts.values())).vertices.astype(np.float64)
-    top = board[board[:, 1] > _middle_height(board)]
-    # The board's middle is below the waist, so that nose and tail stay level.
-    along = around @ FORWARD * rng.uniform(-0.02, 0.12)
-    body = stage.vertices()
-    local = (body - along) @ around
-    on = (np.abs(local[:, 2]) < 0.46 * sizes["length"]) & (np.abs(local[:, 0]) < 0.16)
-    gap = local[on, 1] - _heights(top, local[on])
-    at = along + UP * (float(gap.min()) + BOARD_SINK)
-    stage.place(shape, around, at, mode, [])
-    stage.floor = float(shape.mesh.vertices[:, 1].min() + at[1])
-    stage.take(*SIDES)
-    for side in SIDES:
-        out = OUTWARD[side]
-        shoulder = around.T @ (poser.position(f"upperarm01.{side}") - at)
-        spot = np.array(
-            [out * rng.uniform(0.62, 0.8) * sizes["width"] / 2, 0.0, shoulder[2] + rng.uniform(-0.12, 0.08)]
-        )
-        spot[0] = out * max(abs(spot[0]), abs(shoulder[0]) * 1.05)
-        spot[0] = out * min(abs(spot[0]), 0.44 * sizes["width"])
-        spot[1] = float(_heights(top, spot[None])[0])
-        rest_hand(
-            stage,
-            side,
-            around @ spot + at,
-            around @ np.array([-0.2 * out, 0, 1]),
-            UP,
-            0.0,
-            around @ np.array([out, 0.9, -0.7]),
-        )
-    local = (stage.vertices() - at) @ around
-    off_board = (np.abs(local[:, 2]) > sizes["length"] / 2) | (np.abs(local[:, 0]) > sizes["width"] / 2)
-    _settle(stage, stage.objects[-1], np.where(off_board, np.inf, local[:, 1] - _heights(top, local)))
 
 
 def _lair(stage: Stage, label: str, around: Matrix) -> Lair:
@@ -281,7 +217,7 @@ def _above(lair: Lair, at: Vector, points: NDArray[np.float32]) -> NDArray[np.fl
             low, high = top.min(axis=0), top.max(axis=0)
             inside = ((local > low) & (local < high))[:, [0, 2]].all(axis=1)
             if inside.any():
-                surface[inside] = np.maximum(surface[inside], _heights(top, local[inside]))
+                surface[inside] = np.maximum(surface[inside], surface_heights(top, local[inside]))
     low, high = lair.bounds
     beside = ((local < low) | (local > high))[:, [0, 2]].any(axis=1)
     result: NDArray[np.float64] = np.where(beside, np.inf, local[:, 1] - surface)
@@ -312,7 +248,7 @@ def _rest_head(stage: Stage, lair: Lair, at: Vector, axis: Vector, bones: tuple[
 def _put_under(stage: Stage, lair: Lair, at: Vector, mode: str) -> None:
     placed = stage.place(lair.shape, lair.frame, at, mode)
     stage.floor = float(lair.shape.mesh.vertices[:, 1].min() + at[1])
-    _settle(stage, placed, _above(lair, at, stage.vertices()))
+    lie_on(stage, placed, _above(lair, at, stage.vertices()))
 
 
 def _bend_leg(stage: Stage, side: Side, height: float, towards_feet: Vector, stretch: float) -> None:
@@ -338,7 +274,7 @@ def _lay_leg(stage: Stage, side: Side, height: float, base: Matrix) -> None:
     raise Unreachable("the legs do not lie down")
 
 
-def _settle(stage: Stage, placed: PlacedObject, above: NDArray[np.float64]) -> None:
+def lie_on(stage: Stage, placed: PlacedObject, above: NDArray[np.float64]) -> None:
     """Say which parts lie on the thing, from the heights of all vertices above it: wherever they come down."""
     near = stage.rig.part_labels[above < LYING_GAP]
     count = np.bincount(near, minlength=len(PART_NAMES))
@@ -414,7 +350,7 @@ def _idle_on_side(stage: Stage, side: Side, wide: bool, height: float, base: Mat
     idle_arm(stage, side, ((0.5 if wide else 0.0, in_front), (0.5, on_thigh)))
 
 
-def _heights(top: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+def surface_heights(top: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n,) heights of a surface given by vertices (m, 3) at the x and z of points (n, 3): the three nearest ones'."""
     from scipy.spatial import cKDTree
 
@@ -422,12 +358,3 @@ def _heights(top: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[n
     weight = 1 / np.maximum(distance, 1e-4)
     heights: NDArray[np.float64] = (top[index, 1] * weight).sum(axis=1) / weight.sum(axis=1)
     return heights
-
-
-def _middle_height(board: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) for each vertex of a thin board, the height half-way between its top and underside there."""
-    from scipy.spatial import cKDTree
-
-    _, index = cKDTree(board[:, [0, 2]]).query(board[:, [0, 2]], k=6)
-    middle: NDArray[np.float64] = (board[index, 1].min(axis=1) + board[index, 1].max(axis=1)) / 2
-    return middle

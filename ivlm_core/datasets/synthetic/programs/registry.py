@@ -8,6 +8,7 @@ from types import MappingProxyType
 from ivlm_core.datasets.synthetic.programs import held, surfaces, worn
 from ivlm_core.datasets.synthetic.programs.boards import foot_on_ball, stand_on_board
 from ivlm_core.datasets.synthetic.programs.lying import lie
+from ivlm_core.datasets.synthetic.programs.prone import lie_prone
 from ivlm_core.datasets.synthetic.programs.riding import ride, stand_beside
 from ivlm_core.datasets.synthetic.programs.seated import sit
 from ivlm_core.datasets.synthetic.programs.stage import Stage
@@ -35,7 +36,7 @@ SUPPORTS: Mapping[str, Program] = MappingProxyType(
         "bench: lie": lie,
         "couch: lie": lie,
         "bed: lie": lie,
-        "surfboard: lie": lie,
+        "surfboard: lie": lie_prone,
         "sports ball: left": foot_on_ball,
         "sports ball: right": foot_on_ball,
         "bicycle": ride,

@@ -117,6 +117,8 @@ def _fitted(stage: Stage, label: str) -> Shape:
     leg = leg_length(stage)
     ankle = sole_height(stage, "L")
     if label == "bicycle":
+        # Either pedal may be the lower one.
+        sizes["crank_deg"] += 180.0 * float(rng.integers(2))
         angle = np.radians(sizes["crank_deg"])
         stretched = rng.uniform(0.90, 0.955) * leg
         heights = []
