@@ -15,7 +15,7 @@ help:  ## show this list
 setup:  ## everything the other commands need (idempotent; they call it themselves)
 	@scripts/setup.sh
 
-demo: setup  ## replay a recording through the node; pictures, meshes and a table in out/demo/
+demo: setup  ## replay a recording through the node; pictures, meshes and figures in out/demo/
 	@$(ENVIRONMENT) && python -m ivlm_ros.demo --out out/demo
 
 test: setup  ## check style and types, run all tests

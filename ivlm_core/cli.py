@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--scenes", type=int, default=2000, help="how many (default: %(default)s)")
     evaluate.add_argument("--seed", type=int, default=1, help="of fresh scenes, never one of training (default: 1)")
     evaluate.add_argument("--data", type=Path, help="a stored data set, read instead of making fresh scenes")
-    evaluate.add_argument("--model", default="tiny", help="tiny or a checkpoint directory (default: %(default)s)")
+    evaluate.add_argument("--model", default="tiny", help="tiny or a checkpoint directory; with --run: a profile")
     evaluate.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     evaluate.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16 (default: %(default)s)")
     evaluate.add_argument("--workers", type=int, help="processes (default: one per core; 0: none but this one)")
@@ -146,8 +146,18 @@ def _parser() -> argparse.ArgumentParser:
         "--json", nargs="?", const=True, metavar="FILE", help="write the figures to a file; without one, print them"
     )
     evaluate.add_argument("--table", choices=TABLES, help="write tables and plots instead")
-    evaluate.add_argument("--test-data", type=Path, metavar="DIR", help="stored test scenes (for --table scene-mix)")
+    evaluate.add_argument("--test-data", type=Path, metavar="DIR", help="stored test scenes (for scene-mix and --run)")
     evaluate.add_argument("--results", type=Path, help="folder of the results behind the tables (docs/results)")
+    evaluate.add_argument(
+        "--run",
+        choices=("ablation", "data"),
+        help="train and evaluate what this table is made of, on --data; started again, it goes on",
+    )
+    evaluate.add_argument("--steps-each", type=int, default=0, help="length of every training of --run, in steps")
+    evaluate.add_argument("--minutes-each", type=float, default=0.0, help="the same in minutes")
+    evaluate.add_argument("--seeds", default="0,1,2", help="of the trainings of --run (default: %(default)s)")
+    evaluate.add_argument("--row", action="append", default=[], help="run only this one of --run; may be repeated")
+    evaluate.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the trainings of --run (runs)")
     evaluate.add_argument("--fit-baselines", type=Path, metavar="DATA", help="compute priors and train the baselines")
     evaluate.add_argument("--only", choices=BASELINES, action="append", help="fit only this one; may be repeated")
     evaluate.add_argument("--samples", type=int, help="pictures that each baseline sees in training")

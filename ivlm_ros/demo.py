@@ -1,4 +1,6 @@
-"""`make demo`: a recording goes through the installed node over DDS; pictures, meshes and a table come out.
+"""`make demo`: a recording goes through the installed node over DDS; pictures, meshes and figures come out.
+
+The recording carries the true contacts of its generated scenes, against which the node's answers are scored.
 
 python -m ivlm_ros.demo --out out/demo
 """
@@ -16,20 +18,25 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ivlm_core import IvlmError, ObjectQuery
-from ivlm_core.datasets import BagRecorder, open_bag
+from ivlm_core.datasets import GROUND_TRUTH, BagRecorder, open_bag, read_contacts
 from ivlm_core.storage import atomic_path
 from ivlm_core.types import Mesh
 from ivlm_ros.node_process import NODE, NodeProcess
 from ivlm_ros.replay import Replayer, ReplayReport, read_frames
 from ivlm_ros.transport import use_large_image_profile
 
+if TYPE_CHECKING:
+    from ivlm_core.evaluate import ReplayScores
+
 BASE_COLOR = (200, 200, 200)
 CONFIGURE_TIMEOUT = 120.0
+# People of this seed are well lit, and one of them has a backpack beside them that nobody touches.
+SEED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ivlm_ros.demo", description="Replay a recording through the installed node.")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for all results (%(default)s)")
     parser.add_argument("--frames", type=int, default=10, help="frames of each generated scene (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the generated scenes (%(default)s)")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the generated scenes (%(default)s)")
     parser.add_argument("--rate", type=float, default=2.0, help="frames per second played (%(default)s)")
     parser.add_argument("--model", default="tiny", help="model of the node (%(default)s)")
     options = parser.parse_args(arguments)
@@ -48,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run_demo(out: Path, frames: int = 10, seed: int = 0, rate: float = 2.0, model: str = "tiny") -> int:
+def run_demo(out: Path, frames: int = 10, seed: int = SEED, rate: float = 2.0, model: str = "tiny") -> int:
     """Make the recording, play it through the node, write results to `out`; returns the exit code of `main`."""
     started = time.monotonic()
     bag, outputs = out / "input", out / "outputs"
@@ -60,8 +67,11 @@ def run_demo(out: Path, frames: int = 10, seed: int = 0, rate: float = 2.0, mode
     print("3. Pictures and meshes from the recorded messages", flush=True)
     pictures = write_pictures(outputs, out / "pictures")
     meshes, untrained = write_meshes(outputs, out / "meshes")
+    print("4. The answers against the recording's ground truth", flush=True)
+    scores = score(bag, outputs)
     summary = report.summary() | {
         "recordings": {name: report.of_recording(name).summary() for name in _recordings(report)},
+        "ground_truth": scores.summary(),
         "untrained": untrained,
         "node_exit_code": exit_code,
         "pictures": [str(path) for path in pictures],
@@ -71,14 +81,13 @@ def run_demo(out: Path, frames: int = 10, seed: int = 0, rate: float = 2.0, mode
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
 
     print(f"\n{report.table()}\n")
-    if untrained:
-        print("UNTRAINED weights (seeded random numbers): every stage runs, but the contacts mean nothing yet.")
     print(f"recorded outputs  {outputs} ({sum(report.messages.values())} messages)")
     print(f"pictures          {out / 'pictures'} ({len(pictures)} PNG)")
     print(f"meshes            {out / 'meshes'} ({len(meshes)} GLB, open them in any 3D viewer)")
     print(f"figures           {out / 'summary.json'}")
     print(f"node's log        {out / 'node.log'}; it stopped with exit code {exit_code}")
     print(f"done in {time.monotonic() - started:.0f} s")
+    print(f"\n{scores_text(scores, untrained)}")
     silent = [name for name in _recordings(report) if not report.of_recording(name).answered]
     if silent:
         print(f"demo: nothing came back for {', '.join(silent)}; see {out / 'node.log'}", file=sys.stderr)
@@ -136,6 +145,32 @@ def _activate(process: NodeProcess) -> None:
     process.transition(helper, "configure", CONFIGURE_TIMEOUT)
     process.transition(helper, "activate", 20.0)
     helper.destroy_node()
+
+
+def score(bag: Path, outputs: Path) -> ReplayScores:
+    """The node's recorded answers, cut at 0.5, against the ground truth of the recording that was played."""
+    from ivlm_core.bodies import load_body
+    from ivlm_core.evaluate import body_surface, score_replay
+    from ivlm_core.evaluate.scoring import Scorer
+
+    body = load_body("anny")
+    scorer = Scorer(body, body_surface(body.name))
+    return score_replay(read_contacts(bag, GROUND_TRUTH), read_contacts(outputs, f"/{NODE}"), scorer)
+
+
+def scores_text(scores: ReplayScores, untrained: bool) -> str:
+    """What the demo ends with."""
+    lines = [
+        scores.table(),
+        "Contact on the body per object, cut at 0.5; geodesic: from marked to true contact along the body's surface;",
+        "object SIM: of the values of 0.5 and more, which are published. The scenes are generated, none of them is one",
+        "of the training; the photograph has no ground truth.",
+    ]
+    if untrained:
+        lines.append(
+            "These are figures of UNTRAINED weights (seeded random numbers): every stage runs, nothing is learnt."
+        )
+    return "\n".join(lines)
 
 
 def write_pictures(outputs: Path, folder: Path, per_recording: int = 3) -> list[Path]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ivlm_core import ConfigError, InputError
 from ivlm_core.datasets import BagRecorder, BagTopic, open_bag
+from ivlm_core.datasets.bags import CONTACT_TYPES, HUMAN_CONTACTS, FrameKey
 
 # Type → the node's input topic.
 INPUTS = {
@@ -28,17 +29,13 @@ INPUTS = {
     "sensor_msgs/msg/CameraInfo": "camera_info",
     "ivlm_ros/msg/DetectedObjectArray": "detections",
 }
-CONTACTS = "human_contacts"
 # The node's own outputs, relative to its name, and their types.
 OUTPUTS = {
-    CONTACTS: "ivlm_ros/msg/HumanContactArray",
-    "object_affordances": "ivlm_ros/msg/ObjectAffordanceArray",
+    **CONTACT_TYPES,
     "markers": "visualization_msgs/msg/MarkerArray",
     "overlay": "sensor_msgs/msg/Image",
 }
 DIAGNOSTICS = BagTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
-
-FrameKey = tuple[str, int]  # the camera's frame and the stamp in nanoseconds
 
 # After how long an unanswered warm-up frame is sent again.
 RESEND_SECONDS = 3.0
@@ -176,7 +173,7 @@ class Replayer:
         self._context = self._node.context
         self._publishers = self._make_publishers(dict(topics or {}))
         self._outputs = [BagTopic(self._resolve(f"{node}/{name}"), kind) for name, kind in OUTPUTS.items()]
-        self._contacts = self._resolve(f"{node}/{CONTACTS}")
+        self._contacts = self._resolve(f"{node}/{HUMAN_CONTACTS}")
         self._subscribe([*self._outputs, DIAGNOSTICS])
         self._executor: Any = None
         self._thread: threading.Thread | None = None

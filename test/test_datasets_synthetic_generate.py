@@ -14,8 +14,9 @@ import pytest
 
 import ivlm_core.datasets.synthetic
 from ivlm_core.bodies import PART_NAMES, AnnyRig
-from ivlm_core.datasets.synthetic import PROGRAMS, Scene, SceneCamera, SceneRecord, SynthHoi, touches
+from ivlm_core.datasets.synthetic import Scene, SceneCamera, SceneRecord, SynthHoi
 from ivlm_core.datasets.synthetic.generate import fresh, generate, generate_scene, photographed
+from ivlm_core.datasets.synthetic.programs.compose import compose
 from ivlm_core.datasets.synthetic.record import FIRST_OBJECT_SEGMENT, FIRST_PART, HEIGHT, WIDTH
 from ivlm_core.datasets.synthetic.split import TRAINING_SEED
 from ivlm_core.errors import ConfigError, DatasetError
@@ -27,13 +28,7 @@ MODULE: ModuleType = sys.modules[f"{ivlm_core.datasets.synthetic.__name__}.gener
 
 @lru_cache
 def holding() -> Scene:
-    scene = PROGRAMS["hold bottle at table"](np.random.default_rng(0))
-    labels = AnnyRig.load().part_labels
-    objects = [
-        replace(placed, mode="held", parts=frozenset(PART_NAMES[part] for part in np.unique(labels[touch.body])))
-        for placed, touch in zip(scene.objects, touches(scene), strict=True)
-    ]
-    return replace(scene, objects=objects, phenotype=(0.5,) * 5, joints=AnnyRig.load().joints)
+    return compose(np.random.default_rng(0), "test", "bottle", "left hand", "stand", ("handbag", "right hand"))
 
 
 def record_of(index: int) -> SceneRecord:

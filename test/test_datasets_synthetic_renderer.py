@@ -10,7 +10,6 @@ from ivlm_core.datasets.synthetic import (
     GROUND,
     NOTHING,
     PERSON,
-    PROGRAMS,
     PlacedObject,
     Render,
     Scene,
@@ -18,13 +17,14 @@ from ivlm_core.datasets.synthetic import (
     SceneRenderer,
     Surroundings,
 )
+from ivlm_core.datasets.synthetic.programs.compose import compose
 from ivlm_core.datasets.synthetic.renderer import corner_normals
 from ivlm_core.objects import library_shape
 
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    return PROGRAMS["sit with laptop"](np.random.default_rng(3))
+    return compose(np.random.default_rng(3), "test", "laptop", "lap, both hands", "chair")
 
 
 @pytest.fixture(scope="module")

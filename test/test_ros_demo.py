@@ -23,6 +23,7 @@ pytest.importorskip("ivlm_ros.msg")
 from ivlm_ros.demo import _write_heat
 
 FRAMES = 2
+RECORDINGS = ["standing_camera", "sitting_camera", "riding_camera", "photo_camera"]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 
 def test_every_recording_is_answered_and_the_node_stops_well(demo: SimpleNamespace) -> None:
-    assert demo.summary["frames_in"] == 2 * FRAMES + 5
+    assert demo.summary["frames_in"] == 3 * FRAMES + 5
     assert demo.summary["frames_out"] + demo.summary["dropped"] == demo.summary["frames_in"]
     assert demo.summary["node_exit_code"] == 0
     recordings = demo.summary["recordings"]
-    assert list(recordings) == ["standing_camera", "sitting_camera", "photo_camera"]
+    assert list(recordings) == RECORDINGS
     for name, part in recordings.items():
         assert part["frames_out"] >= 1, name
         assert 0 < part["latency_ms"]["p50"] <= part["latency_ms"]["p95"]
@@ -66,14 +67,18 @@ def test_recorded_answers_carry_the_stamps_of_the_images(demo: SimpleNamespace) 
 
 
 def test_meshes_are_the_body_and_the_objects(demo: SimpleNamespace) -> None:
+    seen: dict[str, set[str]] = {}
+    with open_bag(demo.out / "input") as reader:
+        for connection, _, raw in reader.messages():
+            if connection.topic == "/detections":
+                message = reader.deserialize(raw, connection.msgtype)
+                labels = seen.setdefault(message.header.frame_id, set())
+                labels |= {item.label.replace(" ", "_") for item in message.objects}
+    assert list(seen) == RECORDINGS
     names = {Path(path).name for path in demo.summary["meshes"]}
     assert names == {
         f"{recording}_{label}_{what}.glb"
-        for recording, labels in {
-            "standing_camera": ("bottle", "table"),
-            "sitting_camera": ("laptop", "chair"),
-            "photo_camera": ("space_suit",),
-        }.items()
+        for recording, labels in seen.items()
         for label in labels
         for what in ("human", "object")
     }
@@ -87,15 +92,35 @@ def test_pictures_show_every_recording(demo: SimpleNamespace) -> None:
     from PIL import Image
 
     shown = {Path(path).name.rsplit("_", 1)[0] for path in demo.summary["pictures"]}
-    assert shown == {"standing_camera", "sitting_camera", "photo_camera"}
+    assert shown == set(RECORDINGS)
     for path in demo.summary["pictures"]:
         with Image.open(path) as picture:
             assert picture.width > 640
             assert np.asarray(picture).std() > 10
 
 
+def test_it_ends_with_the_figures_of_the_replay(demo: SimpleNamespace) -> None:
+    """The printed table holds the figures of the summary, which are those of the two recordings on disk."""
+    from ivlm_ros.demo import score, scores_text
+
+    scores = score(demo.out / "input", demo.out / "outputs")
+    assert json.loads(json.dumps(scores.summary())) == demo.summary["ground_truth"]
+    assert list(scores.recordings) == RECORDINGS[:3]
+    assert scores.all["known"] >= scores.all["answered"] >= 3
+    for figures in scores.recordings.values():
+        assert 0 <= figures["semantic"]["f1"] <= 1
+        assert figures["semantic"]["geodesic_cm"] >= 0
+        assert 0 <= figures["object"]["sim"] <= 1
+    assert demo.printed.rstrip().endswith(scores_text(scores, demo.summary["untrained"]))
+
+
 def test_untrained_weights_are_said_plainly(demo: SimpleNamespace) -> None:
+    from ivlm_ros.demo import score, scores_text
+
     assert ("UNTRAINED" in demo.printed) == demo.summary["untrained"]
+    scores = score(demo.out / "input", demo.out / "outputs")
+    assert "figures of UNTRAINED weights" in scores_text(scores, True)
+    assert "UNTRAINED" not in scores_text(scores, False)
 
 
 def test_mesh_of_another_version_is_not_coloured(tmp_path: Path) -> None:

@@ -88,6 +88,20 @@ def _trainer(data: TrainingSet, out: Path, recipe: Recipe = RECIPE, profile: Pro
     return Trainer(profile or toy_profile(), recipe, data, [record(1)], out, say=lambda line: None)
 
 
+def test_scenes_left_out_leave_no_trace(data: TrainingSet, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, steps=2, data_fraction=0.5)
+    part = _trainer(data, tmp_path / "part", recipe)
+    assert len(part.data) == 3
+    assert {index for epoch in range(3) for index in part._order(epoch)} == {0, 1, 2}
+    chosen = np.random.default_rng([recipe.seed, 2]).permutation(len(data))[:3]
+    for place, index in enumerate(chosen):
+        np.testing.assert_array_equal(part.data.contacts(place), data.contacts(int(index)))
+    alone = _trainer(data.subset(chosen), tmp_path / "alone", replace(recipe, data_fraction=1.0))
+    for mine, others in zip(part.data.contact_statistics(4), data.subset(chosen).contact_statistics(4), strict=True):
+        np.testing.assert_array_equal(mine, others)
+    torch.testing.assert_close(part.learner.class_weights, alone.learner.class_weights, rtol=0, atol=0)
+
+
 def test_an_interrupted_run_ends_as_if_it_had_not_been(data: TrainingSet, tmp_path: Path) -> None:
     whole = _trainer(data, tmp_path / "whole")
     whole.run()
@@ -167,6 +181,8 @@ def test_a_run_starts_under_deepspeed(tmp_path: Path) -> None:
     config = Path(__file__).parents[1] / "config" / "deepspeed.json"
     script = (
         "import sys; sys.path.insert(0, 'test')\n"
+        # Its own kernel for several processes on one CPU would be compiled for minutes, and is not needed for one.
+        "import deepspeed.ops; deepspeed.ops.__compatible_ops__ = {}\n"
         "from pathlib import Path\n"
         "from dataclasses import replace\n"
         "from test_train_trainer import RECIPE, TrainingSet, Trainer, record, toy_profile\n"

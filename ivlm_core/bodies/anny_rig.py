@@ -41,7 +41,7 @@ class AnnyRig:
     parents : (B,) int32, −1 for the root.
     joints : (B, 3) float32, metres: bone heads in the zero pose.
     faces : (F, 3) int32, counter-clockwise seen from outside.
-    star_vertices : (V, 3) float32, metres: Anny's own output in the canonical star pose.
+    stored_star : (V, 3) float32, metres: Anny's own output in the canonical star pose; None where it is not known.
     part_labels : (V,) uint8 index into `PART_NAMES`.
     weights : (V, B) float32 skinning weights, rows summing to one.
     rest_vertices : (V, 3) float32, metres.
@@ -53,7 +53,7 @@ class AnnyRig:
     parents: IntArray
     joints: FloatArray
     faces: IntArray
-    star_vertices: FloatArray
+    stored_star: FloatArray | None
     part_labels: NDArray[np.uint8]
     weights: FloatArray
     rest_vertices: FloatArray
@@ -78,6 +78,15 @@ class AnnyRig:
         return vertices
 
     @cached_property
+    def star_vertices(self) -> FloatArray:
+        """(V, 3) float32, metres: the canonical star pose, Anny's own or, for another body, skinned when asked."""
+        if self.stored_star is not None:
+            return self.stored_star
+        star = self.pose(star_pose_rotations(self.joint_names, self.parents.tolist(), self.joints))
+        star.flags.writeable = False
+        return star
+
+    @cached_property
     def star_mesh(self) -> Mesh:
         """The body in its canonical star pose."""
         return Mesh(self.star_vertices, self.faces, "anny")
@@ -88,7 +97,7 @@ class AnnyRig:
         heads = self.joints.astype(np.float64)[:, :, None]  # (B, 3, 1)
         transforms = np.empty((len(self.joint_names), 3, 4))
         turns, shifts = transforms[:, :, :3], transforms[:, :, 3:]
-        for bones, parents in self._levels:
+        for bones, parents in self.levels:
             if parents is None:
                 turns[bones], positions = local[bones], heads[bones]
             else:
@@ -132,16 +141,11 @@ class AnnyRig:
         ----------
         rest_vertices, joints, bind, metadata : as the attributes of those names.
         """
-        body = self._replaced(rest_vertices=rest_vertices, joints=joints, bind=bind, metadata=metadata)
-        star = body.pose(star_pose_rotations(self.joint_names, self.parents.tolist(), joints))
-        for array in (rest_vertices, joints, bind, star):
+        for array in (rest_vertices, joints, bind):
             array.flags.writeable = False
-        return body._replaced(star_vertices=star)
-
-    def _replaced(self, **changes: Any) -> AnnyRig:
-        body = replace(self, **changes)
+        body = replace(self, rest_vertices=rest_vertices, joints=joints, bind=bind, metadata=metadata, stored_star=None)
         # What only depends on the skeleton and the weights is worked out once for all bodies.
-        body.__dict__.update({name: getattr(self, name) for name in ("_index", "_levels", "_sparse_weights")})
+        body.__dict__.update({name: getattr(self, name) for name in ("_index", "levels", "_sparse_weights")})
         return body
 
     def _checked(self, rotations: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
@@ -172,7 +176,7 @@ class AnnyRig:
         return {name: bone for bone, name in enumerate(self.joint_names)}
 
     @cached_property
-    def _levels(self) -> tuple[tuple[NDArray[np.intp], IntArray | None], ...]:
+    def levels(self) -> tuple[tuple[NDArray[np.intp], IntArray | None], ...]:
         """The bones that are equally many bones away from the root, and their parents (none for the root)."""
         depth = np.zeros(len(self.parents), dtype=int)
         for bone, parent in enumerate(self.parents):
@@ -227,7 +231,7 @@ def read_rig(path: Path) -> AnnyRig:
             "parents": stored["parents"].astype(np.int32),
             "joints": stored["joints"],
             "faces": stored["faces"].astype(np.int32),
-            "star_vertices": stored["star_vertices"],
+            "stored_star": stored["star_vertices"],
             "part_labels": stored["part_labels"],
             "weights": unpack_weights(stored, len(names)),
             "rest_vertices": stored["rest_vertices"],

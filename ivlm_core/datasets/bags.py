@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -182,7 +181,7 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
 
     Raises
     ------
-    InputError : there is no bag, or it is damaged.
+    InputError : there is no bag, or it is damaged, which may show only when its messages are read.
     """
     from rosbags.highlevel import AnyReader, AnyReaderError
     from rosbags.rosbag2 import ReaderError
@@ -196,6 +195,8 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
         raise InputError("bag", f"{path} cannot be read: {error}", "give the folder of a rosbag2 recording") from error
     try:
         yield reader
+    except (AnyReaderError, ReaderError) as error:
+        raise InputError("bag", f"{path} is damaged: {error}", "record it anew") from error
     finally:
         reader.close()
 
@@ -216,8 +217,6 @@ def read_contacts(bag: Path, prefix: str) -> dict[FrameKey, dict[str, RecordedCo
     ------
     InputError : the bag cannot be read, has neither topic, or holds messages that contradict themselves.
     """
-    from rosbags.serde import SerdeError
-
     wanted = {f"{prefix}/{name}": kind for name, kind in CONTACT_TYPES.items()}
     frames: dict[FrameKey, dict[str, RecordedContact]] = {}
     with open_bag(bag) as reader:
@@ -228,9 +227,9 @@ def read_contacts(bag: Path, prefix: str) -> dict[FrameKey, dict[str, RecordedCo
             try:
                 message: Any = reader.deserialize(raw, connection.msgtype)
                 _add_contacts(frames, message, connection.topic)
-            except (AttributeError, AssertionError, IndexError, SerdeError, ValueError, struct.error) as error:
-                told = f"{connection.topic} holds a message that cannot be read: {error or type(error).__name__}"
-                raise InputError("bag", told, "record the bag anew with this version of the package") from error
+            except AttributeError as error:
+                told = f"{bag} was written with other messages: {error}"
+                raise InputError("bag", told, "record it anew with this version of the package") from error
     return frames
 
 

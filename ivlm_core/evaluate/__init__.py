@@ -11,6 +11,7 @@ from ivlm_core.evaluate.metrics import (
     contact_scores,
     geodesic_error,
 )
+from ivlm_core.evaluate.replay import ReplayScores, score_replay
 from ivlm_core.evaluate.tables import (
     GROUP_OF,
     SEMANTIC_GROUPS,
@@ -30,6 +31,7 @@ __all__ = [
     "GeodesicError",
     "MaskIoU",
     "MaskPath",
+    "ReplayScores",
     "RunningMean",
     "SemanticTable",
     "Surface",
@@ -40,5 +42,6 @@ __all__ = [
     "geodesic_error",
     "geodesic_matrix",
     "mask_iou",
+    "score_replay",
     "semantic_scores",
 ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ivlm_core.evaluate.priors import Priors
 from ivlm_core.objects import canonical_label, library_mesh
-from ivlm_core.types import ByteArray, CameraIntrinsics, FloatArray, Frame, ObjectQuery
+from ivlm_core.types import ByteArray, CameraIntrinsics, FloatArray, Frame, Mesh, ObjectQuery
 
 if TYPE_CHECKING:
     from ivlm_core.datasets.synthetic import SceneRecord
@@ -77,16 +77,24 @@ def picture_of(record: SceneRecord) -> Picture:
 
 
 class ModelAnswers:
-    """A pipeline in free generation. It is given the picture, and label and box of every object."""
+    """A pipeline in free generation. It is given the picture, and label and box of every object.
+
+    Parameters
+    ----------
+    name_objects : False for a model that was trained with every object called "object"; the meshes stay the labels'.
+    """
 
     threshold = 0.5
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, name_objects: bool = True) -> None:
         self.pipeline = pipeline
+        self.name_objects = name_objects
 
     def __call__(self, picture: Picture) -> list[Answer]:
         queries = [
             ObjectQuery(item.label, object_id=str(number), box_xyxy=item.box)
+            if self.name_objects
+            else ObjectQuery("object", object_id=str(number), box_xyxy=item.box, mesh=_mesh(item.label))
             for number, item in enumerate(picture.objects)
         ]
         # An answer is a function of its picture alone, and not of those before it.
@@ -98,10 +106,10 @@ class ModelAnswers:
         return [
             Answer(
                 bodies.get(query.object_id, nothing),
-                things.get(query.object_id, _blank(query.label)),
+                things.get(query.object_id, _blank(item.label)),
                 query.object_id in bodies and query.object_id in things,
             )
-            for query in queries
+            for query, item in zip(queries, picture.objects, strict=True)
         ]
 
 
@@ -126,10 +134,15 @@ def hits(answerer: Answerer, answers: Sequence[Answer]) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=64)
 def _blank(label: str) -> FloatArray:
-    """(N,) zeros on the mesh that the library has for a label, a plain box where it has none."""
-    zeros = np.zeros(len(library_mesh(canonical_label(label) or "box").vertices), dtype=np.float32)
+    """(N,) zeros on the mesh of a label."""
+    zeros = np.zeros(len(_mesh(label).vertices), dtype=np.float32)
     zeros.flags.writeable = False
     return zeros
+
+
+def _mesh(label: str) -> Mesh:
+    """What the library has for a label, a plain box where it has nothing."""
+    return library_mesh(canonical_label(label) or "box")
 
 
 def _box(box: Any) -> tuple[float, float, float, float] | None:

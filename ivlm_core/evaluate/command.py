@@ -1,4 +1,4 @@
-"""What `ivlm evaluate` does: judge a model, fit the baselines, or write tables."""
+"""What `ivlm evaluate` does: judge a model, fit the baselines, make the runs behind tables, or write tables."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
     """Do what the options of `ivlm evaluate` ask for."""
     if options.fit_baselines is not None:
         return _fit(options)
+    if options.run is not None:
+        return _runs(options)
     if options.table == "scene-mix":
         return _scene_mix(options)
     if options.table is not None:
@@ -130,6 +132,33 @@ def _scene_mix(options: argparse.Namespace) -> int:
     mix["train_scenes"] = train.scene_count
     _deliver(options, mix, scene_mix_markdown(mix))
     return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from ivlm_core.evaluate.ablation import Plan, fill_table, seeds_in, table_text
+
+    if options.data is None:
+        raise ConfigError("--data", "is missing", "give the training scenes (`ivlm synth generate`)")
+    plan = Plan(
+        table=options.run,
+        data=options.data,
+        results=options.results or Path("docs") / "results",
+        runs=options.runs,
+        steps=options.steps_each,
+        minutes=options.minutes_each,
+        seeds=seeds_in(options.seeds),
+        rows=tuple(options.row),
+        scenes=options.scenes,
+        seed=options.seed,
+        test_data=options.test_data,
+        profile=options.model,
+        device=options.device,
+        workers=options.workers,
+    )
+    outcome = fill_table(plan, say=lambda line: print(line, file=sys.stderr, flush=True), bar=_bar)
+    told = {"made": list(outcome.made), "existing": list(outcome.existing), "failed": outcome.failed}
+    _deliver(options, told, table_text(plan, outcome))
+    return 1 if outcome.failed else 0
 
 
 def _tables(options: argparse.Namespace) -> int:

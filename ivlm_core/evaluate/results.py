@@ -2,7 +2,7 @@
 
     test.json, unseen.json          `ivlm evaluate --split … --json`
     scene_mix.json                  `ivlm evaluate --table scene-mix --json`
-    ablation/<variant>.<seed>.json  the same evaluation of one training run of a variant
+    ablation/<variant>.<seed>.json  the same evaluation of one training run of a variant (`ivlm evaluate --run`)
     data/<percent>.<seed>.json      … of a run on that share of the training scenes
 
 What has not been measured is said to be missing; no figure is ever filled in.
@@ -184,7 +184,7 @@ def _breakdown(what: str, rows: Mapping[str, Report]) -> str:
 def _ablation(folder: Path, plots: dict[str, str]) -> str:
     runs = _runs(folder / "ablation", lambda key: key)
     if not runs:
-        return _missing("ivlm train --variant … and ivlm evaluate --json docs/results/ablation/VARIANT.SEED.json")
+        return _missing("ivlm evaluate --run ablation --data DATA --steps-each N")
     lines = [
         "| variant | semantic F1 | binary F1 | geodesic cm | object SIM | seeds |",
         "|---|---:|---:|---:|---:|---:|",
@@ -211,7 +211,7 @@ def _ablation(folder: Path, plots: dict[str, str]) -> str:
 def _data(folder: Path, plots: dict[str, str]) -> str:
     runs = _runs(folder / "data", lambda key: key if re.fullmatch(r"\d+(\.\d+)?", key) else None)
     if not runs:
-        return _missing("ivlm train --data-fraction … and ivlm evaluate --json docs/results/data/PERCENT.SEED.json")
+        return _missing("ivlm evaluate --run data --data DATA --steps-each N")
     lines = ["| share of the training scenes | semantic F1 | binary F1 | seeds |", "|---:|---:|---:|---:|"]
     points, deviations = [], []
     for key in sorted(runs, key=float):
@@ -330,12 +330,15 @@ the files in `docs/results/`, which `ivlm evaluate --json FILE` leaves there.
 
 ## Ablations (paper, Table S.4)
 
-Short runs at one budget, mean ± standard deviation over seeds, reported as they came out.
+Short runs at one budget, mean ± standard deviation over seeds, reported as they came out. `ivlm evaluate --run
+ablation` trains and evaluates them one after the other (`docs/training.md`).
 
 <!-- ablation: begin -->
 <!-- ablation: end -->
 
 ## Share of the training data (paper, Fig. 5)
+
+The same for runs on a part of the training scenes, of the same length: `ivlm evaluate --run data`.
 
 <!-- data: begin -->
 <!-- data: end -->

@@ -49,6 +49,8 @@ class Setup:
     data : a stored data set to read instead of generating; its scenes are those of its own seed.
     model, device, dtype : as for `Pipeline.load`.
     baselines : the folder of the baselines' files.
+    compare : whether baselines and ceilings are judged as well.
+    reasoning : as for `Pipeline.load`. name_objects : False to call every object "object".
     """
 
     split: str = "test"
@@ -59,6 +61,9 @@ class Setup:
     device: str = "auto"
     dtype: str = "auto"
     baselines: Path = SHIPPED_PRIORS.parent
+    compare: bool = True
+    reasoning: str = "parts"
+    name_objects: bool = True
 
     @property
     def priors(self) -> Path:
@@ -241,11 +246,11 @@ def _judge(setup: Setup) -> tuple[Judge, dict[str, Any]]:
     """Everything that answers, and a description of the model."""
     from ivlm_core.pipeline import Pipeline
 
-    pipeline = Pipeline.load(setup.model, setup.device, setup.dtype)
+    pipeline = Pipeline.load(setup.model, setup.device, setup.dtype, setup.reasoning)
     body = load_body()
-    answerers: dict[str, Answerer] = {MODEL: ModelAnswers(pipeline)}
+    answerers: dict[str, Answerer] = {MODEL: ModelAnswers(pipeline, setup.name_objects)}
     priors, path = None, None
-    if setup.priors.is_file():
+    if setup.compare and setup.priors.is_file():
         from ivlm_core.evaluate.baselines import load_baselines
 
         priors, path = load_priors(setup.priors), MaskPath.of(pipeline.profile, body.mesh)

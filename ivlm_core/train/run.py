@@ -17,6 +17,23 @@ from ivlm_core.train.samples import TrainingSet
 from ivlm_core.train.trainer import Trainer
 
 
+def read_training_set(data: Path, profile: str | Path = "tiny") -> TrainingSet:
+    """The split `train` of a generated dataset, in memory.
+
+    Raises
+    ------
+    IvlmError : no dataset, or a damaged shard.
+    """
+    from ivlm_core.datasets.synthetic import SynthHoi
+
+    scenes = SynthHoi(data, "train", depth=False)
+    # The labels in the order of the alphabet, so that the auxiliary classes are the same for every order of the scenes.
+    labels = sorted({label for index in range(len(scenes)) for label, _ in scenes.objects(index)})
+    samples = TrainingSet(load_profile(profile).vision, labels)
+    samples.extend(tqdm(scenes, desc="reading scenes", unit=" scenes", total=len(scenes)))
+    return samples
+
+
 def train(
     data: Path,
     out: Path,
@@ -31,6 +48,7 @@ def train(
     save_minutes: float = 5.0,
     deepspeed: Path | None = None,
     say: Callable[[str], None] = print,
+    samples: TrainingSet | None = None,
 ) -> dict[str, Any]:
     """Train on the split `train` of a generated dataset, validated on its split `val`.
 
@@ -41,6 +59,7 @@ def train(
     variants : names of `VARIANTS`.
     export : where the trained model is written, for `Pipeline.load`; one that was exported there is replaced.
     validation : scenes to validate on, 0 for none.
+    samples : what `read_training_set` made of `data` and `profile`; None to read it.
 
     Returns
     -------
@@ -60,12 +79,9 @@ def train(
     if "minutes" in given and "steps" not in given:
         given["steps"] = 0
     sizes, recipe = apply_variants(variants, load_profile(profile), replace(Recipe(), **given))
-    scenes = SynthHoi(data, "train", depth=False)
     checked = SynthHoi(data, "val", depth=False) if validation else None
-    # The labels in the order of the alphabet, so that the auxiliary classes are the same for every order of the scenes.
-    labels = sorted({label for index in range(len(scenes)) for label, _ in scenes.objects(index)})
-    samples = TrainingSet(sizes.vision, labels)
-    samples.extend(tqdm(scenes, desc="reading scenes", unit=" scenes", total=len(scenes)))
+    if samples is None:
+        samples = read_training_set(data, profile)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     records = [checked[index] for index in range(min(validation, len(checked)))] if checked is not None else []

@@ -74,6 +74,11 @@ class Trainer:
             raise ConfigError(
                 "--data", "holds no scene of the split train", "generate scenes first: `ivlm synth generate`"
             )
+        self._count = max(1, round(recipe.data_fraction * len(data)))
+        self._chosen = np.random.default_rng([recipe.seed, 2]).permutation(len(data))[: self._count]
+        if self._count < len(data):
+            # What is left out is never seen, by the starting values and class weights neither.
+            data, self._chosen = data.subset(self._chosen), np.arange(self._count)
         self.profile, self.recipe, self.data, self.out, self._say = profile, recipe, data, out, say
         precision = "bf16" if device.startswith("cuda") else "no"
         plugin = DeepSpeedPlugin(hf_ds_config=str(deepspeed)) if deepspeed else None
@@ -108,7 +113,6 @@ class Trainer:
         }
         self.learner = Learner(self.model, recipe, data, self._body, self._things)
         self._conversation = Conversation(self.tokenizer, recipe.style)
-        self._count = max(1, round(recipe.data_fraction * len(data)))
         self.step, self.seconds = 0, 0.0
         self._masks = False
         self._bad_steps = 0
@@ -295,9 +299,8 @@ class Trainer:
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_ordered", (-1, None))[0] != epoch:
-            chosen = np.random.default_rng([self.recipe.seed, 2]).permutation(len(self.data))[: self._count]
             order = np.random.default_rng([self.recipe.seed, epoch, 3]).permutation(self._count)
-            self._ordered = (epoch, chosen[order])
+            self._ordered = (epoch, self._chosen[order])
         return self._ordered[1]
 
     @torch.no_grad()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ivlm_core.bodies import PART_NAMES, AnnyRig
 from ivlm_core.objects import canonical_label
@@ -152,21 +151,19 @@ def body_colors(rig: AnnyRig, rng: np.random.Generator) -> ByteArray:
     """(V, 3) uint8 RGB: skin, hair, a T-shirt, trousers and shoes, drawn from the palettes."""
     palettes = (SKINS, HAIRS, SHIRTS, TROUSERS, SHOES)
     skin, hair, shirt, trousers, shoes = (np.array(palette[rng.integers(len(palette))]) for palette in palettes)
-    part = rig.part_labels
-    colors = np.tile(skin, (len(part), 1)).astype(np.uint8)
-    colors[_of(part, "torso", "left upper arm", "right upper arm")] = shirt
-    colors[_of(part, "hips", "left thigh", "right thigh", "left lower leg", "right lower leg")] = trousers
-    colors[_of(part, "left foot", "right foot")] = shoes
+    dressed = dict.fromkeys(("torso", "left upper arm", "right upper arm"), shirt)
+    dressed |= dict.fromkeys(("hips", "left thigh", "right thigh", "left lower leg", "right lower leg"), trousers)
+    dressed |= dict.fromkeys(("left foot", "right foot"), shoes)
+    colors = np.array([dressed.get(name, skin) for name in PART_NAMES], dtype=np.uint8)[rig.part_labels]
     # The head bone sits at the top of the neck; hair covers what lies behind the ears and above the brow.
     head = rig.joints[rig.joint_names.index("head")]
-    from_head = rig.vertices - head
+    chosen = np.flatnonzero(rig.part_labels == PART_NAMES.index("head"))
+    from_head = rig.vertices[chosen] - head
     crown = rig.vertices[:, 1].max() - head[1]
-    is_head = _of(part, "head")
     behind = (from_head[:, 2] < 0.05) & (from_head[:, 1] > 0.2 * crown)
     above = from_head[:, 1] > 0.78 * crown
-    colors[is_head & (behind | above)] = hair
-    neck = is_head & (from_head[:, 1] < -0.55 * crown)
-    colors[neck] = shirt
+    colors[chosen[behind | above]] = hair
+    colors[chosen[from_head[:, 1] < -0.55 * crown]] = shirt
     return colors
 
 
@@ -180,8 +177,3 @@ def object_colors(label: str, rng: np.random.Generator) -> dict[str, Any]:
         chosen = choices[rng.integers(len(choices))] or color
         part_colors |= dict.fromkeys(parts, chosen)
     return {"color": color, "part_colors": part_colors}
-
-
-def _of(part: NDArray[Any], *names: str) -> NDArray[np.bool_]:
-    chosen: NDArray[np.bool_] = np.isin(part, [PART_NAMES.index(name) for name in names])
-    return chosen

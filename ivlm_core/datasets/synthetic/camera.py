@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.bodies import AnnyRig
+from ivlm_core.datasets.synthetic.geometry import bounds
+from ivlm_core.datasets.synthetic.pose import cross, unit
 from ivlm_core.errors import InputError
 from ivlm_core.types import CameraIntrinsics
 
@@ -56,12 +58,11 @@ class SceneCamera:
         """
         position = np.asarray(position, dtype=np.float64)
         forward = np.asarray(target, dtype=np.float64) - position
-        right = np.cross(forward, [0.0, 1.0, 0.0])
-        if np.linalg.norm(right) < 1e-6:
+        right = cross(forward, (0.0, 1.0, 0.0))
+        if right @ right < 1e-12:
             raise InputError("camera.target", f"is straight above or below {position.tolist()}", "move one of them")
-        forward = forward / np.linalg.norm(forward)
-        right = right / np.linalg.norm(right)
-        return cls(intrinsics, np.stack([right, np.cross(forward, right), forward]), position)
+        forward, right = unit(forward), unit(right)
+        return cls(intrinsics, np.array([right, cross(forward, right), forward]), position)
 
     @classmethod
     def orbit(
@@ -137,8 +138,7 @@ def front(scene: Scene, rng: np.random.Generator) -> tuple[NDArray[np.float64], 
         for name in ("upperarm01.L", "upperarm01.R", "root", "neck01")
     )
     spine = neck - root
-    facing = np.cross(left - right, spine)
-    facing /= np.linalg.norm(facing)
+    facing = unit(cross(left - right, spine))
     lying = abs(spine[1]) < UPRIGHT * float(np.linalg.norm(spine)) and abs(facing[1]) > 0.3
     lying = lying or abs(spine[1]) < 0.4 * float(np.linalg.norm(spine))
     chosen = facing * [1.0, 0.0, 1.0]
@@ -171,8 +171,7 @@ def framed(scene: Scene, rng: np.random.Generator, width: int = 256, height: int
 
     points = _in_picture(scene, reach)
     person = scene.body_vertices[::29].astype(np.float64)
-    middle = (person.min(axis=0) + person.max(axis=0)) / 2
-    target = (points.min(axis=0) + points.max(axis=0)) / 2
+    middle, target = (sum(bounds(some)) / 2 for some in (person, points))
     heading, rise = np.arctan2(forward[0], forward[2]) + np.radians(azimuth), np.radians(elevation)
     towards = np.array([np.cos(rise) * np.sin(heading), np.sin(rise), np.cos(rise) * np.cos(heading)])
     distance = 3.0
@@ -185,7 +184,7 @@ def framed(scene: Scene, rng: np.random.Generator, width: int = 256, height: int
         if depth.min() < 0.2:
             distance += 0.5
             continue
-        low, high = pixels.min(axis=0), pixels.max(axis=0)
+        low, high = bounds(pixels)
         # Where the middle of what is shown goes: anywhere that leaves all of it inside the picture.
         room = size * (1 - np.minimum((high - low) / size, 1.0)) / 2
         off = (low + high) / 2 - (size - 1) / 2 - place * room
@@ -200,6 +199,6 @@ def framed(scene: Scene, rng: np.random.Generator, width: int = 256, height: int
 def _in_picture(scene: Scene, reach: float) -> NDArray[np.float64]:
     """(P, 3) points of the person, and of touched objects up to `reach` metres outside the person's bounding box."""
     body = scene.body_vertices[::29].astype(np.float64)
-    low, high = body.min(axis=0) - reach, body.max(axis=0) + reach
-    touched = [np.clip(placed.vertices[::5], low, high) for placed in scene.objects if placed.parts]
+    low, high = bounds(body)
+    touched = [np.clip(placed.vertices[::5], low - reach, high + reach) for placed in scene.objects if placed.parts]
     return np.concatenate([body, *touched])

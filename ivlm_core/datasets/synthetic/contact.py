@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.bodies import PART_NAMES, AnnyRig
-from ivlm_core.datasets.synthetic.geometry import Closest, Solid, capped
+from ivlm_core.datasets.synthetic.geometry import Closest, Solid, bounds, capped, within
 from ivlm_core.datasets.synthetic.scene import PlacedObject, Scene
 from ivlm_core.types import FloatArray, IntArray
 
@@ -121,11 +121,12 @@ def _near_parts(body: FloatArray, points: FloatArray, margin: float) -> NDArray[
 def _near_any(points: FloatArray, groups: Sequence[FloatArray], margin: float = 0.0) -> NDArray[np.bool_]:
     """(P,) which points are within `margin` of the bounding box of one of the groups of points."""
     near = np.zeros(len(points), dtype=np.bool_)
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = bounds(points)
     for group in groups:
-        first, last = group.min(axis=0) - margin, group.max(axis=0) + margin
+        first, last = bounds(group)
+        first, last = first - margin, last + margin
         if (last > low).all() and (first < high).all():
-            near |= ((points > first) & (points < last)).all(axis=1)
+            near |= within(points, first, last)
     return near
 
 

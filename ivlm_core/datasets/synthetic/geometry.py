@@ -1,4 +1,8 @@
-"""Ray trees and normals of one scene, built once and shared by contact and rendering."""
+"""Ray trees and normals of one scene, built once and shared by contact and rendering.
+
+Open3D crashes where a process holds more than about a thousand ray scenes, and a scene's geometry keeps one for every
+part of every object (a motorcycle has 46): keep only a few scenes at a time. Records of scenes keep none.
+"""
 
 from __future__ import annotations
 
@@ -49,21 +53,20 @@ class Solid:
 
         self.vertices = np.ascontiguousarray(vertices, dtype=np.float32)
         self.faces = faces
-        self.low, self.high = self.vertices.min(axis=0), self.vertices.max(axis=0)
+        self.low, self.high = bounds(self.vertices)
         self._tensor = o3d.core.Tensor.from_numpy
         self.tree = o3d.t.geometry.RaycastingScene(nthreads=THREADS)
         self.tree.add_triangles(self._tensor(self.vertices), self._tensor(faces.astype(np.uint32)))
 
     def near(self, points: FloatArray, margin: float) -> NDArray[np.bool_]:
         """(P,) which points (P, 3) are within `margin` metres of the bounding box."""
-        inside: NDArray[np.bool_] = ((points > self.low - margin) & (points < self.high + margin)).all(axis=1)
-        return inside
+        return within(points, self.low - margin, self.high + margin)
 
     def closest(self, points: FloatArray) -> Closest:
         """Where the surface is closest to points (P, 3)."""
         asked = np.ascontiguousarray(points, dtype=np.float32)
         found = self.tree.compute_closest_points(self._tensor(asked), nthreads=THREADS)
-        distance = np.linalg.norm(asked - found["points"].numpy(), axis=1)
+        distance = lengths(asked - found["points"].numpy())
         signed: FloatArray = np.where(self.contains(asked), -distance, distance).astype(np.float32)
         uv = found["primitive_uvs"].numpy()
         corner = np.stack([1 - uv[:, 0] - uv[:, 1], uv[:, 0], uv[:, 1]], axis=1).argmax(axis=1)
@@ -137,8 +140,8 @@ class ObjectGeometry:
         normal = np.zeros((len(points), 3), dtype=np.float32)
         vertex = np.zeros(len(points), dtype=np.int32)
         mesh = self.placed.mesh.vertices
-        low, high = mesh.min(axis=0) - margin, mesh.max(axis=0) + margin
-        candidates = np.flatnonzero(((local > low) & (local < high)).all(axis=1))
+        low, high = bounds(mesh)
+        candidates = np.flatnonzero(within(local, low - margin, high + margin))
         first = 0
         for part in self.parts if len(candidates) else ():
             asked = candidates[part.near(local[candidates], margin)]
@@ -188,6 +191,30 @@ class SceneGeometry:
             item.placed.mesh.faces + np.int32(start) for item, start in zip(self.objects, starts[:-1], strict=True)
         ]
         return Solid(np.concatenate([item.vertices for item in self.objects]), np.concatenate(faces))
+
+
+# Column by column, because numpy's reductions of arrays as narrow as points take ten times as long.
+
+
+def bounds(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(D,) the lowest and the highest coordinates of points (N, D)."""
+    columns = np.ascontiguousarray(points.T)
+    return columns.min(axis=1), columns.max(axis=1)
+
+
+def within(points: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.bool_]:
+    """(P,) which points (P, D) are between the corners (D,) of a box."""
+    inside = np.ones(len(points), dtype=np.bool_)
+    for column, first, last in zip(points.T, low, high, strict=True):
+        inside &= (column > first) & (column < last)
+    return inside
+
+
+def lengths(vectors: NDArray[Any]) -> NDArray[Any]:
+    """(P,) the lengths of vectors (P, 3)."""
+    x, y, z = vectors.T
+    length: NDArray[Any] = np.sqrt(x * x + y * y + z * z)
+    return length
 
 
 def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:

@@ -6,6 +6,7 @@ left). A bone that is given none follows its parent.
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -110,17 +111,17 @@ class Poser:
 
     def _bones(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(B, 3, 3) orientations of all bones and (B, 3) positions of their heads."""
-        parents = self.rig.parents.tolist()
+        parents = self.rig.parents
         turned: list[Matrix] = []
-        for name, parent in zip(self.rig.joint_names, parents, strict=True):
+        for name, parent in zip(self.rig.joint_names, parents.tolist(), strict=True):
             turned.append(self._orientations.get(name, turned[parent] if parent >= 0 else _IDENTITY))
-        orientations = np.stack(turned)
+        orientations = np.array(turned)
         # The root's parent is −1, the last bone; its own position is not an offset.
         offsets = np.einsum("bij,bj->bi", orientations[parents], self._heads - self._heads[parents])
         heads = self._heads.copy()
-        for bone, parent in enumerate(parents):
-            if parent >= 0:
-                heads[bone] = heads[parent] + offsets[bone]
+        for bones, inherited in self.rig.levels:
+            if inherited is not None:
+                heads[bones] = heads[inherited] + offsets[bones]
         return orientations, heads
 
     def length(self, *bones: str) -> float:
@@ -158,7 +159,7 @@ class Poser:
         own_left = self.orientation("root") @ left
         # The knee's axis is across both segments; where they are nearly in line it stays the body's own left.
         across = cross(shank, thigh)
-        across = across if np.linalg.norm(across) > 0.2 else own_left
+        across = across if across @ across > 0.04 else own_left
         across = across * (np.sign(across @ own_left) or 1.0)
         self.orient(f"upperleg01.{side}", align(zero_thigh, left, thigh, across))
         self.orient(f"lowerleg01.{side}", align(zero_shank, left, shank, across))
@@ -233,7 +234,7 @@ def _two_bones(
 def unit(vector: Any) -> Vector:
     """`vector` at length one."""
     array = np.asarray(vector, dtype=np.float64)
-    return array / np.linalg.norm(array)
+    return array / sqrt(array @ array)
 
 
 def cross(first: Any, second: Any) -> Vector:
@@ -254,7 +255,7 @@ def turn(axis: Any, degrees: float) -> Matrix:
 
 def align(direction: Any, side: Any, new_direction: Any, new_side: Any) -> Matrix:
     """The rotation that takes `direction` onto `new_direction` and, as far as that allows, `side` onto `new_side`."""
-    rotation: Matrix = _frame(new_direction, new_side) @ _frame(direction, side).T
+    rotation: Matrix = basis(new_direction, new_side) @ basis(direction, side).T
     return rotation
 
 
@@ -267,7 +268,8 @@ def twist_about(rotation: Matrix, axis: Vector) -> float:
     return float(np.degrees(2 * np.arctan2(vector @ axis, 1 + np.trace(rotation))))
 
 
-def _frame(direction: Any, side: Any) -> Matrix:
+def basis(direction: Any, side: Any) -> Matrix:
+    """(3, 3) right-handed axes as columns: along `direction`, towards `side` square to it, and across both."""
     first = unit(direction)
     second = unit(np.asarray(side) - first * (first @ np.asarray(side)))
     return np.array([first, second, cross(first, second)]).T

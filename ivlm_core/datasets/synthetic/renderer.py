@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ivlm_core.bodies import AnnyRig
 from ivlm_core.datasets.synthetic.camera import SceneCamera
-from ivlm_core.datasets.synthetic.geometry import Solid, face_areas
+from ivlm_core.datasets.synthetic.geometry import Solid, face_areas, lengths, within
 from ivlm_core.datasets.synthetic.record import FIRST_OBJECT_SEGMENT, FIRST_PART
 from ivlm_core.datasets.synthetic.scene import FIRST_OBJECT, GROUND, NOTHING, PERSON, Scene
 from ivlm_core.datasets.synthetic.surroundings import Surroundings, furniture_mesh
@@ -198,11 +198,10 @@ class SceneRenderer:
             np.full(count, -1, dtype=np.int32),
             np.zeros((count, 2), dtype=np.float32),
         )
-        row, column = np.divmod(pixels.astype(np.int32), np.int32(camera.intrinsics.width))
         for number, layer in enumerate(self._layers):
-            rows, columns = layer.window(camera)
-            inside = (row >= rows.start) & (row < rows.stop) & (column >= columns.start) & (column < columns.stop)
-            asked = np.flatnonzero(inside)
+            window = np.zeros((camera.intrinsics.height, camera.intrinsics.width), dtype=np.bool_)
+            window[layer.window(camera)] = True
+            asked = np.flatnonzero(window.ravel()[pixels])
             if len(asked) == 0:
                 continue
             distance, face, uv = layer.solid.cast(_rays(origin, directions[asked]))
@@ -262,11 +261,12 @@ class SceneRenderer:
         if backdrop.endless:
             fade[on_floor] = np.clip((np.hypot(ground[:, 0], ground[:, 2]) - FADE[0]) / (FADE[1] - FADE[0]), 0, 1)
         fade[~on_floor] = 1
-        faded = np.flatnonzero(fade > 0)
-        share, rays = fade[faded, None], directions[rest[faded]]
-        color[rest[faded[fade[faded] == 1]]] = 0
-        color[rest[faded]] *= 1 - share
-        color[rest[faded]] += share * backdrop.colors(origin, rays, behind[faded], face[faded])
+        hazy, distant = np.flatnonzero((fade > 0) & (fade < 1)), np.flatnonzero(fade == 1)
+        color[rest[distant]] = backdrop.colors(origin, directions[rest[distant]], behind[distant], face[distant])
+        if len(hazy):
+            share, rows_behind = fade[hazy, None], rest[hazy]
+            beyond = backdrop.colors(origin, directions[rows_behind], behind[hazy], face[hazy])
+            color[rows_behind] = (1 - share) * color[rows_behind] + share * beyond
         is_floor = np.zeros(len(directions), dtype=np.bool_)
         is_floor[rows] = True
         return color, depth, is_floor
@@ -312,7 +312,7 @@ class SceneRenderer:
         flat = ground[:, [0, 2]]
         for layer in self._layers:
             low, high = layer.shadow(self._lamp)
-            near |= ((flat > low) & (flat < high)).all(axis=1)
+            near |= within(flat, low, high)
         return near
 
     def _light(
@@ -340,7 +340,7 @@ class SceneRenderer:
         cosine[asked[hidden]] = 0
         sky = np.float32(look.ambient) * (0.75 + 0.25 * normals[:, 1:2]) * np.array(look.ambient_color, np.float32)
         direct = np.float32(FULL_LIGHT - look.ambient) * cosine[:, None] * np.array(look.lamp_color, np.float32)
-        brightness: FloatArray = (sky + direct).astype(np.float32)
+        brightness: FloatArray = sky + direct
         return brightness
 
 
@@ -394,7 +394,7 @@ class _Backdrop:
         """Colours (R, 3) of wall or furniture where rays meet them (see `meet`)."""
         look = self._look
         if self.endless:
-            height = directions[:, 1] / np.linalg.norm(directions, axis=1)
+            height = directions[:, 1] / lengths(directions)
             # Where the background is endless its grain is an angle.
             colors = look.wall_colors(np.arctan2(directions[:, 0], directions[:, 2]) * 3, height * 3, height)
         else:
@@ -417,8 +417,7 @@ class _Backdrop:
         if self.solid is None:
             return np.zeros(len(ground), dtype=np.bool_)
         low, high = self.solid.low[[0, 2]] - 1.5, self.solid.high[[0, 2]] + 1.5
-        near: NDArray[np.bool_] = ((ground[:, [0, 2]] > low) & (ground[:, [0, 2]] < high)).all(axis=1)
-        return near
+        return within(ground[:, [0, 2]], low, high)
 
 
 def corner_normals(vertices: FloatArray, faces: IntArray, crease: float = CREASE_DEGREES) -> FloatArray:
@@ -427,7 +426,7 @@ def corner_normals(vertices: FloatArray, faces: IntArray, crease: float = CREASE
     Vertices at the same place count as one, so seams of a mesh do not show.
     """
     area = face_areas(vertices.astype(np.float64), faces)
-    flat = area / np.maximum(np.linalg.norm(area, axis=1, keepdims=True), 1e-12)
+    flat = area / np.maximum(lengths(area), 1e-12)[:, None]
     # Places as one whole number each: steps of 10 µm, 21 bits a coordinate.
     steps = np.rint(vertices.astype(np.float64) * 1e5).astype(np.int64)
     _, place = np.unique(steps @ np.array([1, 2**21, 2**42]), return_inverse=True)
@@ -458,17 +457,19 @@ def _creased(
     partners = count[place]
     own = np.repeat(np.arange(len(corners)), partners)
     step = np.arange(len(own)) - np.repeat(np.cumsum(partners) - partners, partners)
-    other_face = corners[order[start[place[own]] + step]] // 3
-    same_side = np.einsum("pi,pi->p", flat[corners[own] // 3], flat[other_face]) > np.cos(np.radians(crease))
+    other = order[start[place[own]] + step]
+    area, flat = area[corners // 3], flat[corners // 3]
+    same_side = np.einsum("pi,pi->p", flat[own], flat[other]) > np.cos(np.radians(crease))
+    own, other = own[same_side], other[same_side]
     total = np.zeros((len(corners), 3))
     for axis in range(3):
-        total[:, axis] = np.bincount(own[same_side], weights=area[other_face[same_side], axis], minlength=len(corners))
+        total[:, axis] = np.bincount(own, weights=area[other, axis], minlength=len(corners))
     return _upright(total)
 
 
 def _upright(total: NDArray[np.float64]) -> NDArray[np.float64]:
     """(P, 3) at length one; upwards where faces have no area and so no side: no NaN may reach a picture."""
-    length = np.linalg.norm(total, axis=1, keepdims=True)
+    length = lengths(total)[:, None]
     unit: NDArray[np.float64] = np.where(length > 1e-15, total / np.maximum(length, 1e-15), [0.0, 1.0, 0.0])
     return unit
 

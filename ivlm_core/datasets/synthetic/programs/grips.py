@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.bodies import AnnyRig
-from ivlm_core.datasets.synthetic.pose import CURL_SHARES, Matrix, Poser, Side, Vector, turn, unit
+from ivlm_core.datasets.synthetic.pose import CURL_SHARES, Matrix, Poser, Side, Vector, cross, turn, unit
 from ivlm_core.datasets.synthetic.programs.hands import (
     ALONG,
     LITTLE,
@@ -118,7 +118,7 @@ def hold_bar(hand: Hand, radius: float, slant: float = 12.0, halfway: bool = Fal
     axis = np.array([np.sin(tilt), 0.0, -np.cos(tilt)])
     # A bar lies where the fingers begin, so that both they and the thumb get round it.
     point = np.array([hand.length - 0.012 * hand.scale, 0.0, 0.0])
-    point = point + PALM * _settled(hand, point, np.cross(axis, PALM), axis, radius)
+    point = point + PALM * _settled(hand, point, cross(axis, PALM), axis, radius)
     stop = half_space(point + PALM * 0.3 * radius, PALM) if halfway else None
     return Hold(point, axis, PALM, bar(point, axis, radius), stop)
 
@@ -180,7 +180,7 @@ def hold_edge(
     out = float(np.linalg.norm(finger.tip - knuckle)) * deep
     below = thickness / 2 + lip[1]
     edge = knuckle + ALONG * out + PALM * (finger.radius + np.tan(np.radians(rise)) * out + below)
-    axes = np.stack([into, normal, np.cross(into, normal)], axis=1)
+    axes = np.stack([into, normal, cross(into, normal)], axis=1)
     # What of the palm is under it carries it.
     above = (hand.palm - edge) @ axes
     under = (above[:, 0] > 0) & (np.abs(above[:, 2]) < 0.05 * hand.scale)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.bodies import AnnyRig
-from ivlm_core.datasets.synthetic.pose import Matrix, Poser, Side, Vector, unit
+from ivlm_core.datasets.synthetic.pose import Matrix, Poser, Side, Vector, basis, cross, unit
 
 # Metres to the nearest surface, negative inside: (..., 3) → (...).
 Distance = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -112,28 +112,26 @@ def hand_of(rig: AnnyRig) -> Hand:
     joints = dict(zip(names, rig.joints.astype(np.float64), strict=True))
     wrist = joints["wrist.L"]
     along, palm = Poser(rig).zero_hand("L")
-    frame = np.stack([along, palm, np.cross(along, palm)], axis=1)
+    frame = np.stack([along, palm, cross(along, palm)], axis=1)
 
-    bones = [bone for bone, name in enumerate(names) if name.endswith(".L") and name[:3] in ("wri", "met", "fin")]
-    chosen = np.flatnonzero(rig.weights[:, bones].sum(axis=1) > 0.5)
-    weights, rest = rig.weights[chosen].astype(np.float64), rig.rest_vertices[chosen].astype(np.float64)
-    strongest = weights.argmax(axis=1)
-    moved = np.stack([rest @ rig.bind[bone, :, :3].T + rig.bind[bone, :, 3] - wrist for bone in bones]) @ frame
+    chosen, strongest = _hand_skin()
+    rest = rig.rest_vertices[chosen].astype(np.float64)
     total = (rig.vertices[chosen] - wrist) @ frame
     fingers = {}
     for number in range(1, 6):
         own = [names.index(f"finger{number}-{segment}.L") for segment in (1, 2, 3)]
         skin = np.flatnonzero(np.isin(strongest, own))
-        share = weights[skin][:, own].T
-        weighted = np.stack([moved[bones.index(bone)][skin] for bone in own]) * share[..., None]
+        share = rig.weights[chosen[skin]][:, own].T.astype(np.float64)
+        moved = [rest[skin] @ rig.bind[bone, :, :3].T + rig.bind[bone, :, 3] - wrist for bone in own]
+        weighted = np.stack(moved) @ frame * share[..., None]
         heads = (np.stack([joints[names[bone]] for bone in own]) - wrist) @ frame
         segment = np.searchsorted(own, strongest[skin])
         last = total[skin][segment == 2]
         forward = unit(heads[2] - heads[1])
         tip = heads[2] + forward * float(((last - heads[2]) @ forward).max())
         # A finger bends towards the palm, the thumb the way it is bent already.
-        bend = np.cross(heads[1] - heads[0], heads[2] - heads[1] if number == 1 else PALM)
-        inner = np.cross(unit(bend), forward)
+        bend = cross(heads[1] - heads[0], heads[2] - heads[1] if number == 1 else PALM)
+        inner = cross(unit(bend), forward)
         start = heads[segment]
         inside = (total[skin] - start) @ inner > (0.0 if number > 1 else -0.004)
         middle = total[skin][segment == 1] - heads[1]
@@ -148,9 +146,22 @@ def hand_of(rig: AnnyRig) -> Hand:
             np.flatnonzero(inside)[:: 2 if number > 1 else 1],
             float(np.median(np.linalg.norm(middle, axis=1))),
         )
-    finger_bones = [bone for bone in bones if names[bone].startswith("finger")]
+    finger_bones = [bone for bone, name in enumerate(names) if name.startswith("finger")]
     flat = total[~np.isin(strongest, finger_bones)]
     return Hand(frame, MappingProxyType(fingers), flat, float(fingers[3].heads[0, 0]))
+
+
+@lru_cache(maxsize=1)
+def _hand_skin() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Vertices of the left hand, and the bone that moves each most; all bodies have the same."""
+    rig = AnnyRig.load()
+    bones = [
+        bone
+        for bone, name in enumerate(rig.joint_names)
+        if name.endswith(".L") and name.startswith(("wrist", "metacarpal", "finger"))
+    ]
+    chosen = np.flatnonzero(rig.weights[:, bones].astype(np.float64).sum(axis=1) > 0.5)
+    return chosen, rig.weights[chosen].argmax(axis=1)
 
 
 def mirrored_axes(axes: Matrix, side: Side) -> Matrix:
@@ -170,7 +181,7 @@ def axes_for(side: Side, own: Sequence[Vector], wanted: Sequence[Any]) -> Matrix
     first, second = (np.asarray(direction, dtype=np.float64) for direction in wanted)
     if side == "R":
         first, second = MIRROR @ first, MIRROR @ second
-    axes: Matrix = _basis(first, second) @ _basis(*own).T
+    axes: Matrix = basis(first, second) @ basis(*own).T
     return mirrored_axes(axes, side)
 
 
@@ -242,18 +253,12 @@ def union(*solids: Distance) -> Distance:
 def turns_about(axis: Vector, degrees: Any) -> NDArray[np.float64]:
     """(..., 3, 3) rotations about one axis by angles (...)."""
     x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     angle = np.radians(degrees)[..., None, None]
-    rotations: NDArray[np.float64] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    rotations: NDArray[np.float64] = np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * (skew @ skew)
     return rotations
 
 
 def _length(vectors: NDArray[Any]) -> NDArray[np.float64]:
     length: NDArray[np.float64] = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
     return length
-
-
-def _basis(first: Any, second: Any) -> Matrix:
-    one = unit(first)
-    two = unit(np.asarray(second) - one * (one @ np.asarray(second)))
-    return np.stack([one, two, np.cross(one, two)], axis=1)

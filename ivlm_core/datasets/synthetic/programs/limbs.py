@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ivlm_core.bodies import AnnyRig
-from ivlm_core.datasets.synthetic.pose import Matrix, Side, Vector, turn, unit
+from ivlm_core.datasets.synthetic.pose import Matrix, Side, Vector, cross, turn, unit
 from ivlm_core.datasets.synthetic.programs.stage import (
     FORWARD,
     LEFT,
@@ -113,7 +113,8 @@ def arm_clearance(stage: Stage, side: Side) -> float:
     """Metres from forearm and hand to the trunk's and legs' nearest vertex."""
     arm = arm_points(stage, side)
     rest = stage.points("torso", "hips", "left thigh", "right thigh", "left lower leg", "right lower leg")
-    return float(cKDTree(rest).query(arm)[0].min())
+    # A tree that is used once is best built fast.
+    return float(cKDTree(rest, balanced_tree=False, compact_nodes=False).query(arm)[0].min())
 
 
 def clear_arm(stage: Stage, side: Side, upper: Any, fore: Any, palm: Any, fingers: Any = None) -> None:
@@ -258,4 +259,4 @@ def level(direction: Any) -> Vector:
 def upright(forwards: Any) -> Matrix:
     """The orientation whose z points along the level direction `forwards`."""
     z = level(forwards)
-    return np.stack([np.cross(UP, z), UP, z], axis=1)
+    return np.stack([cross(UP, z), UP, z], axis=1)

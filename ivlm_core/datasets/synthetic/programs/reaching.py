@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ivlm_core.datasets.synthetic.pose import Matrix, Poser, Side, Vector, unit
+from ivlm_core.datasets.synthetic.pose import Matrix, Poser, Side, Vector, cross, unit
 from ivlm_core.datasets.synthetic.programs.grips import Hold, close
 from ivlm_core.datasets.synthetic.programs.hands import ALONG, MIRROR, Distance, hand_of, turns_about
 from ivlm_core.datasets.synthetic.programs.limbs import level, turn_head
@@ -108,7 +108,7 @@ def from_shoulder(stage: Stage, side: Side, out: float, up: float, ahead: float)
     poser = stage.poser
     arm = poser.length(f"upperarm01.{side}", f"lowerarm01.{side}", f"wrist.{side}")
     forward = chest_forward(stage)
-    outward = np.cross(UP, forward) * OUTWARD[side]
+    outward = cross(UP, forward) * OUTWARD[side]
     point: Vector = poser.position(f"upperarm01.{side}") + arm * (out * outward + up * UP + ahead * forward)
     return point
 
@@ -119,7 +119,7 @@ def chest_axes(stage: Stage) -> tuple[Vector, Vector, Vector]:
     if abs(chest[1, 2]) > 0.75:
         return chest[:, 0], chest[:, 1], chest[:, 2]
     forward = level(chest @ FORWARD)
-    return np.cross(UP, forward), UP, forward
+    return cross(UP, forward), UP, forward
 
 
 def before_chest(stage: Stage, left: float, up: float, ahead: float) -> tuple[Vector, Vector, Vector]:
@@ -203,7 +203,7 @@ def _strains(
     elbow = shoulder + along[:, None, None] * direction[:, None] + out[:, None, None] * poles
     fore = wrists[:, None] - elbow
     hinge = np.cross(poles, direction[:, None])
-    forearm = _frames(fore, hinge) @ _frames(fore_bone, np.cross(upper_bone, fore_bone)).T  # (K, E, 3, 3)
+    forearm = _frames(fore, hinge) @ _frames(fore_bone, cross(upper_bone, fore_bone)).T  # (K, E, 3, 3)
 
     turned = forearm.transpose(0, 1, 3, 2) @ (axes @ hand.frame.T)[:, None]
     twist = _twist(turned, unit(fore_bone))
@@ -284,7 +284,7 @@ def grasp(
 def around(axis: Any, count: int = 12, start: float = 0.0) -> list[Vector]:
     """Unit directions square to an axis, evenly spread."""
     axis = unit(axis)
-    first = unit(np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))]))
+    first = unit(cross(axis, np.eye(3)[np.argmin(np.abs(axis))]))
     angles = start + 360.0 / count * np.arange(count)
     return list(turns_about(axis, angles) @ first)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ivlm_core.bodies import PART_NAMES, AnnyRig
 from ivlm_core.datasets.synthetic.appearance import body_colors, object_colors
+from ivlm_core.datasets.synthetic.geometry import bounds
 from ivlm_core.datasets.synthetic.pose import Matrix, Poser, Side, Unreachable, Vector
 from ivlm_core.datasets.synthetic.scene import PlacedObject, Scene
 from ivlm_core.objects import Shape, library_shape, varied_sizes
@@ -188,6 +189,5 @@ def points_of(stage: Stage) -> NDArray[np.float64]:
 
 def _part_boxes(shape: Shape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(P, 3) lowest and highest corners of a shape's parts, in its own frame."""
-    low = np.stack([mesh.vertices.min(axis=0) for mesh in shape.parts.values()])
-    high = np.stack([mesh.vertices.max(axis=0) for mesh in shape.parts.values()])
-    return low.astype(np.float64), high.astype(np.float64)
+    low, high = zip(*(bounds(mesh.vertices) for mesh in shape.parts.values()), strict=True)
+    return np.array(low, np.float64), np.array(high, np.float64)
