@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ivlm_core.bodies import PART_NAMES, AnnyRig
-from ivlm_core.datasets.synthetic.geometry import Solid, capped, vertex_normals
+from ivlm_core.datasets.synthetic.geometry import MAX_TREES, Solid, capped, vertex_normals
 from ivlm_core.objects.shapes.primitives import box, ellipsoid
 from ivlm_core.types import Mesh
 
@@ -60,3 +60,14 @@ def test_closed_mesh_has_no_holes() -> None:
     faces, rims = capped(mesh, mesh.faces)
     assert rims == []
     np.testing.assert_array_equal(faces, mesh.faces)
+
+
+def test_old_ray_trees_are_given_up_and_built_again() -> None:
+    """Open3D crashes where a process holds more than about a thousand of them."""
+    mesh = ellipsoid((0.1, 0.1, 0.1), 1)
+    solids = [Solid(mesh.vertices + number, mesh.faces.astype(np.int32)) for number in range(MAX_TREES + 20)]
+    assert all(solid._tree is None for solid in solids)
+    depths = [solid.depth(np.full((1, 3), number, np.float32)) for number, solid in enumerate(solids)]
+    assert sum(solid._tree is not None for solid in solids) <= MAX_TREES
+    assert solids[0]._tree is None
+    assert solids[0].depth(np.zeros((1, 3), np.float32)) == depths[0] > 0.05

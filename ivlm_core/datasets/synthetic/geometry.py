@@ -1,15 +1,17 @@
 """Ray trees and normals of one scene, built once and shared by contact and rendering.
 
-Open3D crashes where a process holds more than about a thousand ray scenes, and a scene's geometry keeps one for every
-part of every object (a motorcycle has 46): keep only a few scenes at a time. Records of scenes keep none.
+Open3D crashes where a process holds more than about a thousand ray trees, and a motorcycle alone has 46 parts: trees are
+built when they are asked something, and the oldest are given up beyond `MAX_TREES`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 THREADS = 1
 # Rays that vote on whether a point is inside; one alone may slip through an edge.
 INSIDE_RAYS = 3
+MAX_TREES = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +51,35 @@ class Solid:
     vertices : (N, 3) metres. faces : (F, 3), counter-clockwise seen from outside.
     """
 
-    def __init__(self, vertices: NDArray[Any], faces: IntArray) -> None:
-        import open3d as o3d
+    # Those that hold a tree, the oldest first; some may be gone.
+    _built: ClassVar[deque[ref[Solid]]] = deque()
 
+    def __init__(self, vertices: NDArray[Any], faces: IntArray) -> None:
         self.vertices = np.ascontiguousarray(vertices, dtype=np.float32)
         self.faces = faces
         self.low, self.high = bounds(self.vertices)
-        self._tensor = o3d.core.Tensor.from_numpy
-        self.tree = o3d.t.geometry.RaycastingScene(nthreads=THREADS)
-        self.tree.add_triangles(self._tensor(self.vertices), self._tensor(faces.astype(np.uint32)))
+        self._tree: Any = None
+
+    @property
+    def tree(self) -> Any:
+        """Open3D's ray scene of the mesh, built when it is first asked for."""
+        if self._tree is None:
+            import open3d as o3d
+
+            while len(self._built) >= MAX_TREES:
+                oldest = self._built.popleft()()
+                if oldest is not None:
+                    oldest._tree = None
+            self._tree = o3d.t.geometry.RaycastingScene(nthreads=THREADS)
+            self._tree.add_triangles(self._tensor(self.vertices), self._tensor(self.faces.astype(np.uint32)))
+            self._built.append(ref(self))
+        return self._tree
+
+    @staticmethod
+    def _tensor(array: NDArray[Any]) -> Any:
+        import open3d as o3d
+
+        return o3d.core.Tensor.from_numpy(array)
 
     def near(self, points: FloatArray, margin: float) -> NDArray[np.bool_]:
         """(P,) which points (P, 3) are within `margin` metres of the bounding box."""
