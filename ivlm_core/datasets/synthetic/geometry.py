@@ -1,7 +1,7 @@
 """Ray trees and normals of one scene, built once and shared by contact and rendering.
 
-Open3D crashes where a process holds more than about a thousand ray trees, and a motorcycle alone has 46 parts: trees are
-built when they are asked something, and the oldest are given up beyond `MAX_TREES`.
+Open3D crashes where a process holds more than about a thousand ray trees, and a motorcycle alone has 46 parts: trees
+are built when they are asked something, and the oldest are given up beyond `MAX_TREES`.
 """
 
 from __future__ import annotations
