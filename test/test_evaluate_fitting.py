@@ -78,7 +78,7 @@ def record(index: int) -> SceneRecord:
         np.eye(3),
         blank(3),
         0.0,
-        blank(5),
+        np.full(5, 0.67, np.float32),
         blank((104, 3)),
         blank(3),
         blank((104, 3)),
