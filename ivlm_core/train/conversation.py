@@ -39,16 +39,11 @@ OTHER_NAMES = ("object", "thing", "vase", "guitar", "kite", "hammer", "broom", "
 # What an interaction affords, by the first word of its mode that is found here, else by the object.
 MODE_AFFORDANCES = {
     "sit": "sit",
-    "sitting": "sit",
     "lie": "lay",
-    "prone": "lay",
     "ride": "ride",
     "ear": "listen",
-    "typing": "press",
-    "pressing": "press",
     "pulling": "pull",
     "lifting": "lift",
-    "carried": "carry",
     "foot": "play",
     "straps": "wear",
     "shoulder": "wear",
@@ -158,7 +153,7 @@ def parts_in_contact(contact: NDArray[np.bool_], part_labels: NDArray[np.uint8])
 def affordance_of(label: str, mode: str) -> str:
     """The affordance type of an interaction: what its mode says, else what the object is for."""
     words = mode.replace(",", " ").split()
-    if label in BOARDS and not {"carried", "prone", "arm", "hand"} & set(words):
+    if label in BOARDS and {"feet", "foot"} & set(words):
         return "ride"
     for word in words:
         if word in MODE_AFFORDANCES:
