@@ -74,12 +74,11 @@ publisher = node.create_publisher(Image, "big", qos_profile_sensor_data)
 while not publisher.get_subscription_count(): time.sleep(0.01)
 time.sleep(0.2)
 data = array.array("B", bytes(1920 * 1080 * 3))
-for number in range(20):
+for number in range(300):
     message = Image(height=1080, width=1920, encoding="rgb8", step=5760, data=data)
     message.header.stamp.sec = number
     publisher.publish(message)
-    time.sleep(0.04)
-time.sleep(0.3)
+    time.sleep(0.1)
 """
 
 
@@ -93,9 +92,11 @@ def test_large_best_effort_images_arrive_from_a_process_with_the_profile(
     heard = peer.hear(Image, "big", qos_profile_sensor_data)
     process = subprocess.Popen([sys.executable, "-c", PUBLISHER, "with"], cwd=ROOT)
     try:
-        assert process.wait(60) == 0
+        assert wait_until(lambda: len(heard) >= 12 or process.poll() is not None, 60)
     finally:
         process.kill()
-    # On a busy machine the reader itself may miss one or two; without the profile nearly nothing arrives.
-    assert len(heard) >= 16
+        process.wait(10)
+    # Without the profile nearly nothing arrives; a busy reader alone may miss some.
+    assert len(heard) >= 12
+    assert len(heard) >= 0.4 * (1 + heard[-1].header.stamp.sec)
     assert all(len(message.data) == 1920 * 1080 * 3 for message in heard)

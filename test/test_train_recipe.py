@@ -10,11 +10,24 @@ from ivlm_core.train.recipe import VARIANTS, Recipe, apply_variants
 
 
 def test_the_rate_rises_then_falls_to_its_last_share() -> None:
-    recipe = Recipe(steps=1000, warmup=100, learning_rate=1e-3, final_share=0.02)
+    recipe = Recipe(steps=1000, warmup=100, learning_rate=1e-3, final_share=0.02, answers_from=0, masks_from=0)
     rates = [recipe.rate(step, recipe.progress(step, 0)) for step in range(1000)]
     assert max(rates) == max(rates[95:105])
     assert rates == [*sorted(rates[:100]), *sorted(rates[100:], reverse=True)]
     assert rates[-1] == pytest.approx(2e-5, rel=0.01)
+
+
+def test_pictures_then_answers_then_masks_and_a_slow_start_for_each() -> None:
+    recipe = Recipe(steps=1000, warmup=1, answers_from=0.4, masks_from=0.7)
+    stages = [recipe.stage(step / 1000) for step in range(1000)]
+    assert stages == ["pictures"] * 400 + ["answers"] * 300 + ["masks"] * 300
+    rates = [recipe.rate(step, step / 1000) for step in range(1000)]
+    for first in (400, 700):
+        assert rates[first] < 0.05 * rates[first - 1]
+        assert rates[first : first + 10] == sorted(rates[first : first + 10])
+        assert rates[first + 10] == pytest.approx(rates[first - 1], rel=0.1)
+    assert Recipe(steps=10, masks=False).stage(0.99) == "answers"
+    assert Recipe(steps=10, answers_from=0).stage(0) == "answers"
 
 
 def test_the_limit_that_comes_first_ends_the_run() -> None:

@@ -27,7 +27,9 @@ from ivlm_core.train.recipe import Recipe, apply_variants
 from ivlm_core.train.samples import TrainingSet
 from ivlm_core.train.trainer import Trainer
 
-RECIPE = Recipe(steps=6, batch=2, warmup=2, masks_from=0.3, encoder_steps=1, learning_rate=3e-3, average=0.5)
+RECIPE = Recipe(
+    steps=6, batch=2, warmup=2, answers_from=0.2, masks_from=0.5, encoder_steps=1, learning_rate=3e-3, average=0.5
+)
 
 
 def toy_profile() -> Profile:
@@ -106,15 +108,15 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(data: TrainingSet, tmp_pa
     whole = _trainer(data, tmp_path / "whole")
     whole.run()
     first = _trainer(data, tmp_path / "parts")
-    batch = first._batch
+    learn = first._learn
 
-    def killed(step: int) -> Any:
-        if step == 4:
+    def killed(*step: Any) -> Any:
+        if first.step == 4:
             first._save()
             raise KeyboardInterrupt
-        return batch(step)
+        return learn(*step)
 
-    first._batch = killed  # type: ignore[method-assign]
+    first._learn = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         first.run()
     second = _trainer(data, tmp_path / "parts")
@@ -129,12 +131,14 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(data: TrainingSet, tmp_pa
 
 
 def test_it_learns_and_exports_what_the_pipeline_runs(data: TrainingSet, tmp_path: Path) -> None:
-    trainer = _trainer(data, tmp_path / "run", replace(RECIPE, steps=40, average=0.0))
+    trainer = _trainer(
+        data, tmp_path / "run", replace(RECIPE, steps=50, average=0.0, answers_from=0.05, masks_from=0.3)
+    )
     summary = trainer.run(log_seconds=0.0)
     losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     tokens = [line["loss/token"] for line in losses if "loss/token" in line]
     assert np.mean(tokens[-5:]) < 0.6 * np.mean(tokens[:3])
-    assert summary["steps"] == 40
+    assert summary["steps"] == 50
     assert list((tmp_path / "run" / "tensorboard").iterdir()) or not importlib.util.find_spec("tensorboard")
     size = export_model(tmp_path / "model", toy_profile(), trainer.weights(), trainer.tokenizer)
     assert size < 2_000_000
@@ -150,7 +154,7 @@ def test_it_learns_and_exports_what_the_pipeline_runs(data: TrainingSet, tmp_pat
     "names", [("no_mvloc",), ("no_vertex_branch", "whole_mask"), ("own_view_token", "no_parts_text", "no_camera")]
 )
 def test_ablations_run(data: TrainingSet, tmp_path: Path, names: tuple[str, ...]) -> None:
-    profile, recipe = apply_variants(names, toy_profile(), replace(RECIPE, steps=2, masks_from=0))
+    profile, recipe = apply_variants(names, toy_profile(), replace(RECIPE, steps=2, answers_from=0, masks_from=0))
     summary = _trainer(data, tmp_path, recipe, profile).run()
     assert summary["steps"] == 2
 
@@ -164,12 +168,13 @@ def test_adapters_are_merged_into_the_weights(data: TrainingSet, tmp_path: Path)
     assert set(after) == set(before)
     query = "reason.llava.model.language_model.layers.0.self_attn.q_proj.weight"
     assert not torch.equal(after[query], before[query])
+    assert trainer.recipe.answers_from == 0, "an encoder that stays as it is learns nothing from pictures alone"
     frozen = [name for name in before if "vision_tower" in name or "mlp.gate_proj" in name]
     assert all(torch.equal(after[name], before[name]) for name in frozen)
 
 
 def test_a_loss_that_stays_nan_ends_the_run_with_a_message(data: TrainingSet, tmp_path: Path) -> None:
-    trainer = _trainer(data, tmp_path, replace(RECIPE, steps=60, encoder_steps=0, masks_from=1))
+    trainer = _trainer(data, tmp_path, replace(RECIPE, steps=60, encoder_steps=0, answers_from=0, masks_from=1))
     with torch.no_grad():
         trainer.learner.reasoner.llava.lm_head.weight[0, 0] = float("nan")
     with pytest.raises(Exception, match="not finite"):

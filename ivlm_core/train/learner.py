@@ -17,7 +17,7 @@ from ivlm_core.reason.prompts import SYSTEM
 from ivlm_core.train.conversation import Conversation, Exchange
 from ivlm_core.train.objective import LossGroup, combined_loss
 from ivlm_core.train.packing import PackedBatch, pack, packed_states
-from ivlm_core.train.recipe import Recipe
+from ivlm_core.train.recipe import Recipe, Stage
 from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
 from ivlm_core.train.views import TaughtViews
 
@@ -33,6 +33,7 @@ class Batch:
     ----------
     pixels : (B, 3, S, S). packed : the questions. classes : (B, c, c) int64. joints : (B, J).
     places : (Q, c · c) where in the picture the contact that is asked about lies, summing to one; zeros for none.
+    labels : (Q,) int64 number of the object that is asked about, −1 where it has none.
     sides : Q sides of the exchanges. contacts : (Q, V) bool, of the exchange's object.
     things : Q of (label, contact on the library's mesh).
     """
@@ -42,20 +43,21 @@ class Batch:
     classes: Tensor
     joints: Tensor
     places: Tensor
+    labels: Tensor
     sides: tuple[str, ...]
     contacts: np.ndarray
     things: tuple[tuple[str, np.ndarray], ...]
 
 
 class AuxiliaryHeads(nn.Module):
-    """What every patch shows, cell by cell, where the joints are, and where a state looks; used in training only.
+    """What every patch shows, cell by cell, where the joints are, and where a state or a name looks; in training only.
 
     Parameters
     ----------
-    width : D of the patch features. cells : cells along a patch's side. classes, joints : how many.
+    width : D of the patch features. cells : cells along a patch's side. classes, joints, labels : how many.
     """
 
-    def __init__(self, width: int, cells: int, classes: int, joints: int) -> None:
+    def __init__(self, width: int, cells: int, classes: int, joints: int, labels: int) -> None:
         super().__init__()
         self.cells = cells
         self.norm = nn.LayerNorm(width)
@@ -64,6 +66,7 @@ class AuxiliaryHeads(nn.Module):
         self.keys = nn.Linear(width, cells * cells * POINTER_WIDTH)
         self.state_norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, POINTER_WIDTH)
+        self.names = nn.Embedding(labels, POINTER_WIDTH)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, P, D) → (B, classes, c, c) and (B, joints, c·c) logits, c cells along the picture."""
@@ -72,9 +75,15 @@ class AuxiliaryHeads(nn.Module):
 
     def looks(self, features: Tensor, states: Tensor, rows: Tensor) -> Tensor:
         """(B, P, D) patches, (Q, D) states about the pictures `rows` (Q,) → (Q, c·c) logits of where they look."""
+        return self._pointed(features, self.query(self.state_norm(states)), rows)
+
+    def named(self, features: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """(B, P, D) patches, (Q,) objects in the pictures `rows` → (Q, c·c) logits of where they are touched."""
+        return self._pointed(features, self.names(labels), rows)
+
+    def _pointed(self, features: Tensor, query: Tensor, rows: Tensor) -> Tensor:
         keys = self._cells(self.keys(self.norm(features))).flatten(2)  # (B, d, c·c)
-        query = self.query(self.state_norm(states)) / POINTER_WIDTH**0.5
-        return torch.bmm(query[:, None], keys[rows])[:, 0]
+        return torch.bmm(query[:, None] / POINTER_WIDTH**0.5, keys[rows])[:, 0]
 
     def _cells(self, values: Tensor) -> Tensor:
         """(B, h·w, n·n·C) → (B, C, h·n, w·n)."""
@@ -113,7 +122,10 @@ class Learner(nn.Module):
         cells = profile.vision.patch_size // CELL
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
-            self.auxiliary = AuxiliaryHeads(profile.language.hidden_size, cells, data.class_count, data.joint_count)
+            self.auxiliary = AuxiliaryHeads(
+                profile.language.hidden_size, cells, data.class_count, data.joint_count, len(data.labels)
+            )
+        self._numbers = {label: number for number, label in enumerate(data.labels)}
         self.register_buffer("class_weights", torch.from_numpy(data.class_weights(data.class_count)), persistent=False)
         tokenizer = self.reasoner.tokenizer
         self._before = [tokenizer.bos, *tokenizer.encode(SYSTEM + " USER:"), tokenizer.image_start]
@@ -130,7 +142,7 @@ class Learner(nn.Module):
         """Choose the questions about some pictures and put everything together."""
         profile = self.reasoner.profile
         exchanges: list[list[Exchange]] = []
-        contacts, things, sides, places = [], [], [], []
+        contacts, things, sides, places, labels = [], [], [], [], []
         cells = (profile.vision.image_size // CELL) ** 2
         for sample in samples:
             asked = [(number, "human") for number in range(len(sample.facts))]
@@ -145,6 +157,7 @@ class Learner(nn.Module):
                 place = np.bincount(sample.places[number], minlength=cells)
                 places.append((place / max(1, place.sum())).astype(np.float32))
                 things.append((sample.facts[number].label, sample.things[number]))
+                labels.append(self._numbers.get(sample.facts[number].label, -1))
             exchanges.append(row)
         patches = (profile.vision.image_size // profile.vision.patch_size) ** 2
         packed = pack(
@@ -161,17 +174,18 @@ class Learner(nn.Module):
             classes=classes,
             joints=torch.from_numpy(np.stack([sample.joints for sample in samples])),
             places=torch.from_numpy(np.stack(places)),
+            labels=torch.tensor(labels),
             sides=tuple(sides),
             contacts=np.stack(contacts),
             things=tuple(things),
         )
 
-    def forward(self, batch: Batch, masks: bool) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, stage: Stage = "masks") -> dict[str, Tensor]:
         """The losses of a batch.
 
         Parameters
         ----------
-        masks : whether the view masks take part.
+        stage : what takes part.
 
         Returns
         -------
@@ -181,11 +195,15 @@ class Learner(nn.Module):
         llava = reasoner.llava
         pixels = batch.pixels.to(memory_format=torch.channels_last)
         features = reasoner.image_features(pixels)  # (B, P, D)
+        losses = self._auxiliary_losses(features, batch)
+        if stage == "pictures":
+            losses["pointer"] = self.recipe.pointer * self._named_loss(features, batch)
+            losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
+            return losses
         embed = llava.get_input_embeddings()
         words = torch.tensor([self._before], device=features.device)
         rest = torch.cat([features, embed(packed.ids).to(features.dtype)], dim=1)
         states = packed_states(llava.model.language_model, embed(words), rest, packed)  # (B, W, D)
-        losses = self._auxiliary_losses(features, batch)
         losses["pointer"] = self.recipe.pointer * self._pointer_loss(features, states, batch)
         answer = _answer_loss(llava.lm_head(states), packed)
         contact = states[packed.states[:, 0], packed.states[:, 1]]  # (K, D)
@@ -193,7 +211,7 @@ class Learner(nn.Module):
         sides = np.array([batch.sides[number] for number in packed.query.tolist()])
         # Sparse products and logarithms of small numbers want single precision whatever the rest is in.
         with torch.autocast(features.device.type, enabled=False):
-            losses |= self._contact_losses(embeddings.float(), sides, batch, answer, masks and self.recipe.masks)
+            losses |= self._contact_losses(embeddings.float(), sides, batch, answer, stage == "masks")
         losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
         return losses
 
@@ -208,14 +226,20 @@ class Learner(nn.Module):
         placed = cross_entropy(joints.float().flatten(0, 1), batch.joints.flatten(), ignore_index=-1)
         return {"classes": self.recipe.classes * found, "joints": self.recipe.joints * placed}
 
+    def _named_loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """How far the patches are from saying where each object is touched, without any words."""
+        known = torch.nonzero(batch.labels >= 0)[:, 0]
+        rows = batch.packed.openings[known, 0]
+        looks = self.auxiliary.named(features, batch.labels[known], rows)
+        return _placed_loss(looks, batch.places[known])
+
     def _pointer_loss(self, features: Tensor, states: Tensor, batch: Batch) -> Tensor:
         """How far the states that answers begin from, and those that contact comes from, are from knowing the place."""
         packed = batch.packed
         chosen = torch.cat([packed.openings, packed.states])
         target = torch.cat([batch.places, batch.places[packed.query]])
         looks = self.auxiliary.looks(features, states[chosen[:, 0], chosen[:, 1]], chosen[:, 0])
-        each = -(target * torch.log_softmax(looks.float(), dim=1)).sum(1)
-        return each.sum() / (target.sum(1) > 0).sum().clamp(min=1)
+        return _placed_loss(looks, target)
 
     def _contact_losses(
         self, embeddings: Tensor, sides: np.ndarray, batch: Batch, answer: Tensor, masks: bool
@@ -301,6 +325,12 @@ def _heat_group(masks: Tensor, target: Tensor, lifted: Tensor, truth: np.ndarray
     )
 
 
+def _placed_loss(looks: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of (Q, c·c) logits against distributions; rows of zeros do not count."""
+    each = -(target * torch.log_softmax(looks.float(), dim=1)).sum(1)
+    return each.sum() / (target.sum(1) > 0).sum().clamp(min=1)
+
+
 def _answer_loss(logits: Tensor, packed: PackedBatch) -> Tensor:
     """Cross-entropy of the answers' tokens, weighted."""
     each = cross_entropy(logits.float().flatten(0, 1), packed.targets.flatten(), reduction="none")
@@ -327,4 +357,4 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
         return replace(item, **{name: getattr(item, name).to(device) for name in names})
 
     packed = moved(batch.packed, ("ids", "positions", "mask", "wanted", "targets", "weights", "states", "openings"))
-    return moved(replace(batch, packed=packed), ("pixels", "classes", "joints", "places"))
+    return moved(replace(batch, packed=packed), ("pixels", "classes", "joints", "places", "labels"))

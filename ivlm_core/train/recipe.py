@@ -5,12 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from ivlm_core.config import Profile
 from ivlm_core.errors import ConfigError, shown
 from ivlm_core.train.conversation import ConversationStyle
 from ivlm_core.train.losses import LossWeights
 from ivlm_core.train.samples import Variation
+
+# What learns: the image encoder alone, then everything but MV-Loc, then everything.
+Stage = Literal["pictures", "answers", "masks"]
+# Share of the run in which the rate rises again when something joins.
+STAGE_WARMUP = 0.01
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,10 @@ class Recipe:
     steps : length of the run. minutes : its length in time; the one that ends first decides, 0 for no limit.
     batch : pictures in a step, of all processes together. questions : least number of questions about a picture.
     learning_rate, warmup, final_share : highest rate, steps until it is reached, and its last value's share of it,
-        down a cosine. weight_decay, clip : of AdamW, on matrices only; greatest norm of the gradient.
+        down a cosine, rising anew when answers and masks join. weight_decay, clip : of AdamW, on matrices only; greatest norm of the gradient.
     average : decay of the running mean of the weights, which is what is validated and exported; 0 for none.
+    answers_from : share of the run after which the questions join; until then the image encoder learns alone, from
+        what the auxiliary heads ask of it.
     masks_from : share of the run after which the view masks join.
     objects_per_step : object masks learned in a step.
     encoder_steps : steps that SAM's encoder is taught the views before it is frozen; 0 to leave it as it is.
@@ -34,7 +42,7 @@ class Recipe:
     data_fraction : share of the scenes that is used.
     """
 
-    steps: int = 9000
+    steps: int = 12000
     minutes: float = 0.0
     batch: int = 12
     questions: int = 2
@@ -44,7 +52,8 @@ class Recipe:
     weight_decay: float = 0.03
     clip: float = 1.0
     average: float = 0.999
-    masks_from: float = 0.3
+    answers_from: float = 0.4
+    masks_from: float = 0.72
     objects_per_step: int = 2
     encoder_steps: int = 120
     loss: LossWeights = field(default_factory=LossWeights)
@@ -69,6 +78,7 @@ class Recipe:
             "questions": 1 <= self.questions <= 16,
             "learning_rate": 0 < self.learning_rate < 1,
             "average": 0 <= self.average < 1,
+            "answers_from": 0 <= self.answers_from <= 1,
             "masks_from": 0 <= self.masks_from <= 1,
             "objects_per_step": self.objects_per_step >= 0,
             "encoder_steps": self.encoder_steps >= 0,
@@ -86,11 +96,20 @@ class Recipe:
         shares += [seconds / (60 * self.minutes)] if self.minutes else []
         return min(1.0, max(shares))
 
+    def stage(self, progress: float) -> Stage:
+        """What learns at this share of the run."""
+        if progress < self.answers_from:
+            return "pictures"
+        return "masks" if self.masks and progress >= self.masks_from else "answers"
+
     def rate(self, step: int, progress: float) -> float:
         """The learning rate of a step."""
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         share = self.final_share + (1 - self.final_share) * cosine
-        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup)) * share
+        # What joins late starts slowly, too.
+        begun = max(start for start in (0.0, self.answers_from, self.masks_from) if start <= progress)
+        joined = min(1.0, (progress - begun) / STAGE_WARMUP + 0.02) if begun else 1.0
+        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup)) * joined * share
 
 
 # Name → what it changes. The paper's Table S.4 compares them without the vertex branch, which is not the paper's; so

@@ -6,13 +6,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ivlm_core.bodies import load_body
 from ivlm_core.checkpoints import build_model
@@ -23,9 +24,9 @@ from ivlm_core.reason import ContactTokenizer, attach_lora
 from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
 from ivlm_core.storage import ArrayCache
 from ivlm_core.train.conversation import Conversation
-from ivlm_core.train.learner import Learner, move_batch
+from ivlm_core.train.learner import Batch, Learner, move_batch
 from ivlm_core.train.monitor import Monitor, plain_weights
-from ivlm_core.train.recipe import Recipe, recipe_as_dict
+from ivlm_core.train.recipe import Recipe, Stage, recipe_as_dict
 from ivlm_core.train.samples import TrainingSet
 from ivlm_core.train.state import (
     RunState,
@@ -68,12 +69,15 @@ class Trainer:
         say: Callable[[str], None] = print,
     ) -> None:
         from accelerate import Accelerator
-        from accelerate.utils import DeepSpeedPlugin
+        from accelerate.utils import DeepSpeedPlugin, DistributedDataParallelKwargs
 
         if len(data) == 0:
             raise ConfigError(
                 "--data", "holds no scene of the split train", "generate scenes first: `ivlm synth generate`"
             )
+        if profile.lora.rank:
+            # The image encoder stays as it is: pictures alone would teach it nothing.
+            recipe = replace(recipe, answers_from=0.0)
         self._count = max(1, round(recipe.data_fraction * len(data)))
         self._chosen = np.random.default_rng([recipe.seed, 2]).permutation(len(data))[: self._count]
         if self._count < len(data):
@@ -84,7 +88,11 @@ class Trainer:
         plugin = DeepSpeedPlugin(hf_ds_config=str(deepspeed)) if deepspeed else None
         # Told to use the CPU, accelerate would leave DeepSpeed out.
         self._accelerator = Accelerator(
-            cpu=device == "cpu" and plugin is None, mixed_precision=precision, deepspeed_plugin=plugin
+            cpu=device == "cpu" and plugin is None,
+            mixed_precision=precision,
+            deepspeed_plugin=plugin,
+            # Until answers and masks join, what they need gets no gradient.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self._sharded = deepspeed is not None
         self.tokenizer = ContactTokenizer(tokens=profile.tokens)
@@ -114,7 +122,7 @@ class Trainer:
         self.learner = Learner(self.model, recipe, data, self._body, self._things)
         self._conversation = Conversation(self.tokenizer, recipe.style)
         self.step, self.seconds = 0, 0.0
-        self._masks = False
+        self._stage: Stage = "pictures"
         self._bad_steps = 0
         self._writer: Any = None
 
@@ -137,63 +145,67 @@ class Trainer:
         IvlmError : the loss stays NaN or infinite.
         """
         self._prepare(resume)
-        accelerator, recipe = self._accelerator, self.recipe
+        recipe = self.recipe
         parameters = [parameter for parameter in self.learner.parameters() if parameter.requires_grad]
         validated = saved = self.seconds
         told, told_step, sums = time.monotonic(), self.step, dict[str, float]()
         scores: dict[str, float] = {}
         self.learner.train()
-        while (progress := recipe.progress(self.step, self.seconds)) < 1.0:
-            start = time.monotonic()
-            rate = recipe.rate(self.step, progress)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            batch = move_batch(self._batch(self.step), accelerator.device)
-            self._masks = recipe.masks and progress >= recipe.masks_from
-            losses = self._prepared(batch, self._masks)
-            total = losses["total"]
-            if bool(torch.isfinite(total.detach())):
-                accelerator.backward(total)
-                norm = accelerator.clip_grad_norm_(parameters, recipe.clip)
-                if norm is None or bool(torch.isfinite(torch.as_tensor(norm))):
-                    self._optimizer.step()
-                    self._average_weights()
-                    self._bad_steps = 0
-                else:
-                    self._bad_steps += 1
-            else:
-                self._bad_steps += 1
-            self._optimizer.zero_grad()
-            if self._bad_steps > MOST_BAD_STEPS:
-                raise IvlmError(
-                    "loss",
-                    f"is not finite since step {self.step - MOST_BAD_STEPS}",
-                    "resume with a lower learning rate",
-                )
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(loss.detach())
-            self.step += 1
-            self.seconds += time.monotonic() - start
-            if time.monotonic() - told >= log_seconds:
-                count = self.step - told_step
-                self._log(
-                    {name: value / count for name, value in sums.items()},
-                    rate,
-                    count * recipe.batch / (time.monotonic() - told),
-                )
-                told, told_step, sums = time.monotonic(), self.step, {}
-            if self.seconds - validated >= 60 * validate_minutes:
-                scores = self._validate()
-                validated = self.seconds
-            if self.seconds - saved >= 60 * save_minutes:
-                self._save()
-                saved = self.seconds
+        with ThreadPoolExecutor(1, thread_name_prefix="batch") as ahead:
+            coming = ahead.submit(self._batch, self.step)
+            while (progress := recipe.progress(self.step, self.seconds)) < 1.0:
+                start = time.monotonic()
+                rate = recipe.rate(self.step, progress)
+                self._stage = recipe.stage(progress)
+                batch = move_batch(coming.result(), self._accelerator.device)
+                # The next batch is put together while this one is learned.
+                coming = ahead.submit(self._batch, self.step + 1)
+                for name, loss in self._learn(batch, rate, parameters).items():
+                    sums[name] = sums.get(name, 0.0) + float(loss.detach())
+                self.step += 1
+                self.seconds += time.monotonic() - start
+                if time.monotonic() - told >= log_seconds:
+                    count = self.step - told_step
+                    self._log(
+                        {name: value / count for name, value in sums.items()},
+                        rate,
+                        count * recipe.batch / (time.monotonic() - told),
+                    )
+                    told, told_step, sums = time.monotonic(), self.step, {}
+                if self.seconds - validated >= 60 * validate_minutes and self._stage != "pictures":
+                    scores = self._validate()
+                    validated = self.seconds
+                if self.seconds - saved >= 60 * save_minutes:
+                    self._save()
+                    saved = self.seconds
         self._save()
         scores = self._validate()
         if self._writer is not None:
             self._writer.close()
         speed = self.step * recipe.batch / max(1e-9, self.seconds)
         return {**scores, "steps": self.step, "seconds": self.seconds, "pictures_per_second": speed}
+
+    def _learn(self, batch: Batch, rate: float, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
+        """One step of the optimizer; its losses."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        losses: dict[str, Tensor] = self._prepared(batch, self._stage)
+        self._bad_steps += 1
+        if bool(torch.isfinite(losses["total"].detach())):
+            self._accelerator.backward(losses["total"])
+            norm = self._accelerator.clip_grad_norm_(parameters, self.recipe.clip)
+            if norm is None or bool(torch.isfinite(torch.as_tensor(norm))):
+                self._optimizer.step()
+                self._average_weights()
+                self._bad_steps = 0
+        self._optimizer.zero_grad()
+        if self._bad_steps > MOST_BAD_STEPS:
+            raise IvlmError(
+                "loss",
+                f"is not finite since step {self.step + 1 - MOST_BAD_STEPS}",
+                "resume with a lower learning rate",
+            )
+        return losses
 
     def weights(self) -> dict[str, Tensor]:
         """The model's tensors as they are validated and exported: running means, adapters merged into the weights."""
@@ -334,7 +346,7 @@ class Trainer:
             return {}
         started = time.monotonic()
         picture = self.out / "pictures" / f"step-{self.step:07d}.png"
-        scores = self.monitor.validate(self.weights(), picture, self._masks)
+        scores = self.monitor.validate(self.weights(), picture, self._stage == "masks")
         described = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
         self._say(f"step {self.step} validation ({time.monotonic() - started:.0f} s): {described}")
         self._record({f"validation/{name}": value for name, value in scores.items()})
