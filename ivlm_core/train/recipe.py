@@ -28,7 +28,8 @@ class Recipe:
     steps : length of the run. minutes : its length in time; the one that ends first decides, 0 for no limit.
     batch : pictures in a step, of all processes together. questions : least number of questions about a picture.
     learning_rate, warmup, final_share : highest rate, steps until it is reached, and its last value's share of it,
-        down a cosine, rising anew when answers and masks join. weight_decay, clip : of AdamW, on matrices only; greatest norm of the gradient.
+        down a cosine, rising anew when answers and masks join.
+    weight_decay, clip : of AdamW, on matrices only; greatest norm of the gradient.
     average : decay of the running mean of the weights, which is what is validated and exported; 0 for none.
     answers_from : share of the run after which the questions join; until then the image encoder learns alone, from
         what the auxiliary heads ask of it.
