@@ -134,6 +134,106 @@ class CameraIntrinsics:
     height: int
 
 
+# The COCO order, in which pose detectors publish a person's keypoints; sides are the person's own.
+COCO_KEYPOINTS = (
+    "nose",
+    "left eye",
+    "right eye",
+    "left ear",
+    "right ear",
+    "left shoulder",
+    "right shoulder",
+    "left elbow",
+    "right elbow",
+    "left wrist",
+    "right wrist",
+    "left hip",
+    "right hip",
+    "left knee",
+    "right knee",
+    "left ankle",
+    "right ankle",
+)
+
+
+@dataclass(frozen=True)
+class BodyKeypoints:
+    """Where a person's joints are in the picture, as pose detectors say it.
+
+    Attributes
+    ----------
+    points : (17, 2) float32 x, y in pixels (integer coordinates at pixel centres), in the order of `COCO_KEYPOINTS`.
+    scores : (17,) float32 in [0, 1]; 0 for a keypoint that was not found, whose point means nothing.
+    person_id : the detector's or tracker's identifier.
+
+    Raises
+    ------
+    InputError : other shapes, scores outside [0, 1], or a point with a score that is not finite.
+    """
+
+    points: FloatArray
+    scores: FloatArray
+    person_id: str = ""
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, dtype=np.float32)
+        scores = np.asarray(self.scores, dtype=np.float32)
+        count = len(COCO_KEYPOINTS)
+        if points.shape != (count, 2) or scores.shape != (count,):
+            raise InputError(
+                "keypoints",
+                f"have shape {points.shape}, their scores {scores.shape}",
+                f"give ({count}, 2) pixels and ({count},) scores in COCO's order",
+            )
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise InputError("keypoints.scores", "are not all in [0, 1]", "give 0 where a keypoint was not found")
+        if not np.isfinite(points[scores > 0]).all():
+            raise InputError("keypoints.points", "hold NaN or infinity", "give a score of 0 where nothing was found")
+        object.__setattr__(self, "points", _frozen(points, np.float32))
+        object.__setattr__(self, "scores", _frozen(scores, np.float32))
+
+
+@dataclass(frozen=True)
+class PosedBody:
+    """A person's body in front of the camera.
+
+    Attributes
+    ----------
+    vertices : (V, 3) float32, metres, in the image's optical frame (+x right, +y down, +z forward).
+    faces : (F, 3) int32, counter-clockwise seen from outside.
+    body_model : `anny`, `smpl`, `smplh` or `smplx`; the same vertex order as that model's contact.
+    person_id : the estimator's or tracker's identifier; empty where there is only one person.
+    score : confidence in [0, 1].
+    source : `estimator`, `file` or `keypoints`.
+
+    Raises
+    ------
+    InputError : vertices that are not finite or not (V, 3), or faces that do not fit.
+    """
+
+    vertices: FloatArray
+    faces: IntArray
+    body_model: str
+    person_id: str = ""
+    score: float = 1.0
+    source: str = "estimator"
+
+    def __post_init__(self) -> None:
+        try:
+            mesh = Mesh(self.vertices, self.faces, self.body_model)
+        except MeshError as error:
+            raise InputError(
+                f"body.{error.field.rpartition('.')[2]}", error.problem, "give a posed body in metres"
+            ) from None
+        object.__setattr__(self, "vertices", mesh.vertices)
+        object.__setattr__(self, "faces", mesh.faces)
+
+    @property
+    def in_front(self) -> bool:
+        """Whether all of the body is in front of the camera."""
+        return bool((self.vertices[:, 2] > 0).all())
+
+
 @dataclass(frozen=True)
 class Frame:
     """One camera image and what came with it.
@@ -145,6 +245,8 @@ class Frame:
     depth : (H, W) float32 metres along the optical axis, NaN where unknown; or None.
     stamp_ns : capture time, nanoseconds of the sender's clock.
     frame_id : name of the optical frame (+x right, +y down, +z forward, metres).
+    bodies : posed people, where an estimator gives them. keypoints : people's joints in the picture, for those who
+        have no posed body.
     """
 
     image: ByteArray
@@ -152,6 +254,8 @@ class Frame:
     depth: FloatArray | None = None
     stamp_ns: int = 0
     frame_id: str = ""
+    bodies: tuple[PosedBody, ...] = ()
+    keypoints: tuple[BodyKeypoints, ...] = ()
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image)
@@ -325,6 +429,78 @@ class ImageContact:
 
 
 @dataclass(frozen=True)
+class ContactSummary:
+    """What a planner wants to know about one object's contact, in the image's optical frame.
+
+    Attributes
+    ----------
+    centroid : (3,) float32 metres: the area-weighted middle of the person's contact with the object.
+    area_cm2 : area of the person's skin in contact.
+    normal : (3,) float32, unit: area-weighted mean of the skin's outward normals there; zero where they cancel out.
+    free_regions : where the object can be grasped and the person does not touch it, largest first.
+    """
+
+    centroid: FloatArray
+    area_cm2: float
+    normal: FloatArray
+    free_regions: tuple[FreeRegion, ...] = ()
+
+
+@dataclass(frozen=True)
+class FreeRegion:
+    """A connected part of the object's surface with high affordance that the person does not hold.
+
+    Attributes
+    ----------
+    centroid, normal : (3,) float32 each, metres and unit, in the image's optical frame. area_cm2 : its size.
+    affordance : mean affordance on it, in [0, 1]. vertices : (n,) int32 of the object's mesh.
+    """
+
+    centroid: FloatArray
+    normal: FloatArray
+    area_cm2: float
+    affordance: float
+    vertices: IntArray
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One object fitted into the scene (paper §5): `x_camera = scale · rotation @ x + translation`.
+
+    Attributes
+    ----------
+    mesh : the object in its own frame, metres, y up.
+    rotation : (3, 3) float64. translation : (3,) float64, metres, optical frame. scale : greater than 0.
+    pose_valid : False where no pose can be trusted; the pose then means nothing, and `reason` says why.
+    residuals : name → value of what was reached: `mask_iou`, `contact_cm`, `penetration_cm`, `depth_cm`, those that
+        could be measured.
+    state : `cold` (many starts), `refined` (from the last pose) or `kept` (the last pose still fits).
+    body : the person, or None. summary : for planners; None without contact.
+    """
+
+    object_label: str
+    mesh: Mesh
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+    scale: float
+    pose_valid: bool
+    reason: str = ""
+    residuals: Mapping[str, float] = field(default_factory=dict)
+    state: str = "cold"
+    body: PosedBody | None = None
+    summary: ContactSummary | None = None
+    object_id: str = ""
+    person_id: str = ""
+
+    def placed(self) -> FloatArray:
+        """(N, 3) float32, metres: the mesh's vertices in the image's optical frame."""
+        points: FloatArray = (
+            self.scale * self.mesh.vertices.astype(np.float64) @ self.rotation.T + self.translation
+        ).astype(np.float32)
+        return points
+
+
+@dataclass(frozen=True)
 class Unanswered:
     """A query the model gave no contact for, and why; never zeros that look like a result."""
 
@@ -344,6 +520,7 @@ class FrameResult:
     model : name of the profile or checkpoint.
     untrained : True while the weights are seeded random numbers: the contacts then mean nothing.
     image_contacts : contact on the picture itself, in the mode `image`.
+    reconstructions : objects fitted into the scene, where that was asked for.
     """
 
     human_contacts: tuple[HumanContact, ...]
@@ -355,6 +532,7 @@ class FrameResult:
     stamp_ns: int = 0
     frame_id: str = ""
     image_contacts: tuple[ImageContact, ...] = ()
+    reconstructions: tuple[Reconstruction, ...] = ()
 
 
 def _frozen(array: NDArray, dtype: type) -> NDArray:
