@@ -43,7 +43,7 @@ class Recipe:
     data_fraction : share of the scenes that is used.
     """
 
-    steps: int = 12000
+    steps: int = 10000
     minutes: float = 0.0
     batch: int = 12
     questions: int = 2
@@ -53,8 +53,8 @@ class Recipe:
     weight_decay: float = 0.03
     clip: float = 1.0
     average: float = 0.999
-    answers_from: float = 0.4
-    masks_from: float = 0.72
+    answers_from: float = 0.42
+    masks_from: float = 0.75
     objects_per_step: int = 2
     encoder_steps: int = 120
     loss: LossWeights = field(default_factory=LossWeights)

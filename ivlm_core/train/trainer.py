@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,33 +150,29 @@ class Trainer:
         told, told_step, sums = time.monotonic(), self.step, dict[str, float]()
         scores: dict[str, float] = {}
         self.learner.train()
-        with ThreadPoolExecutor(1, thread_name_prefix="batch") as ahead:
-            coming = ahead.submit(self._batch, self.step)
-            while (progress := recipe.progress(self.step, self.seconds)) < 1.0:
-                start = time.monotonic()
-                rate = recipe.rate(self.step, progress)
-                self._stage = recipe.stage(progress)
-                batch = move_batch(coming.result(), self._accelerator.device)
-                # The next batch is put together while this one is learned.
-                coming = ahead.submit(self._batch, self.step + 1)
-                for name, loss in self._learn(batch, rate, parameters).items():
-                    sums[name] = sums.get(name, 0.0) + float(loss.detach())
-                self.step += 1
-                self.seconds += time.monotonic() - start
-                if time.monotonic() - told >= log_seconds:
-                    count = self.step - told_step
-                    self._log(
-                        {name: value / count for name, value in sums.items()},
-                        rate,
-                        count * recipe.batch / (time.monotonic() - told),
-                    )
-                    told, told_step, sums = time.monotonic(), self.step, {}
-                if self.seconds - validated >= 60 * validate_minutes and self._stage != "pictures":
-                    scores = self._validate()
-                    validated = self.seconds
-                if self.seconds - saved >= 60 * save_minutes:
-                    self._save()
-                    saved = self.seconds
+        while (progress := recipe.progress(self.step, self.seconds)) < 1.0:
+            start = time.monotonic()
+            rate = recipe.rate(self.step, progress)
+            self._stage = recipe.stage(progress)
+            batch = move_batch(self._batch(self.step), self._accelerator.device)
+            for name, loss in self._learn(batch, rate, parameters).items():
+                sums[name] = sums.get(name, 0.0) + float(loss.detach())
+            self.step += 1
+            self.seconds += time.monotonic() - start
+            if time.monotonic() - told >= log_seconds:
+                count = self.step - told_step
+                self._log(
+                    {name: value / count for name, value in sums.items()},
+                    rate,
+                    count * recipe.batch / (time.monotonic() - told),
+                )
+                told, told_step, sums = time.monotonic(), self.step, {}
+            if self.seconds - validated >= 60 * validate_minutes and self._stage != "pictures":
+                scores = self._validate()
+                validated = self.seconds
+            if self.seconds - saved >= 60 * save_minutes:
+                self._save()
+                saved = self.seconds
         self._save()
         scores = self._validate()
         if self._writer is not None:
