@@ -240,8 +240,6 @@ def contact_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(summary))
         return 0
-    if result.untrained:
-        print("The weights are untrained: what follows shows the system at work and says nothing about the picture.")
     for contact in result.human_contacts:
         parts = [f"{name} {score:.2f}" for name, score in contact.body_parts.items() if score >= options.threshold]
         print(f"{contact.object_label}: {contact.answer}\n  body: {', '.join(parts) or 'no part above the threshold'}")

@@ -98,17 +98,19 @@ def files_of(profile: str) -> tuple[tuple[ModelFile, Path, bool], ...]:
     return tuple((item, place, place.exists()) for item, place in zip(RELEASED, places, strict=True))
 
 
-def checkpoint_of(model: str | Path) -> Path | None:
-    """The checkpoint directory of a profile's name or a path; None for a shipped profile without weights.
+def checkpoint_of(model: str | Path) -> Path:
+    """The checkpoint directory of a profile's name or a path.
 
     Raises
     ------
-    CheckpointError : a released profile whose weights are not there.  ConfigError : a path that is no directory.
+    CheckpointError : a profile whose weights are not there.  ConfigError : a path that is no directory.
     """
     name = str(model)
     if name == SHIPPED:
         weights = PROFILE_DIRECTORY / SHIPPED
-        return weights if weights.is_dir() else None
+        if not weights.is_dir():
+            raise CheckpointError("model", f"{name} has no weights in {weights}", "install the package again")
+        return weights
     if name in profile_names():
         directory = model_directory() / name
         if not (directory / "profile.yaml").is_file():

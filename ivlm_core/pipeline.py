@@ -33,7 +33,6 @@ from ivlm_core.reason import (
     mode_questions,
     quantize_language_model,
 )
-from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
 from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
 from ivlm_core.storage import ArrayCache
 from ivlm_core.types import (
@@ -91,7 +90,6 @@ class Pipeline:
     body : the body model that human contact is given on.
     body_views : its view pack.
     mode, reasoning : what is asked, and how (see `load`).
-    untrained : True while the weights are seeded random numbers.
     weights_hash : 16 hex digits that change with any weight.
     """
 
@@ -103,14 +101,12 @@ class Pipeline:
         cache: ArrayCache,
         reasoning: str = "parts",
         mode: str = "joint",
-        untrained: bool = False,
         output: tuple[BodyModel, BodyMap] | None = None,
         weights: str | None = None,
     ) -> None:
         self.profile = profile
         self._predicted = body
         self.body = output[0] if output else body
-        self.untrained = untrained
         self.reasoning = reasoning
         self.mode = mode
         self.weights_hash = weights or weights_hash(model)
@@ -171,11 +167,10 @@ class Pipeline:
         if graphs not in GRAPHS:
             raise ConfigError("graphs", f"is {shown(graphs)}", f"choose {' or '.join(GRAPHS)}")
         directory = checkpoint_of(model)
-        profile = load_profile(directory or model)
+        profile = load_profile(directory)
         target, precision = _device(device), _precision(dtype, device)
-        tokenizer_path = directory / "tokenizer.json" if directory else SHIPPED_TOKENIZER
-        tokenizer = ContactTokenizer(tokenizer_path, profile.tokens)
-        modules = build_model(profile, tokenizer, empty=directory is not None)
+        tokenizer = ContactTokenizer(directory / "tokenizer.json", profile.tokens)
+        modules = build_model(profile, tokenizer, empty=True)
         if quantize not in QUANTIZATIONS:
             raise ConfigError("quantize", f"is {shown(quantize)}", f"choose {' or '.join(QUANTIZATIONS)}")
         reasoner = cast(Reasoner, modules["reason"])
@@ -187,8 +182,7 @@ class Pipeline:
             "use dtype bfloat16, quantize int8, a smaller model, or device cpu",
         )
         with memory:
-            if directory:
-                load_weights(directory, modules, "cpu" if quantize == "int8" else target, precision)
+            load_weights(directory, modules, "cpu" if quantize == "int8" else target, precision)
             if quantize == "int8":
                 # Before anything moves, so that the device never has to hold the large weights.
                 quantize_language_model(reasoner.llava)
@@ -199,9 +193,8 @@ class Pipeline:
                 cache,
                 reasoning,
                 mode,
-                untrained=directory is None,
                 output=output,
-                weights=checkpoint_hash(directory, str(precision), quantize) if directory else None,
+                weights=checkpoint_hash(directory, str(precision), quantize),
             )
 
     def forget(self) -> None:
@@ -291,7 +284,6 @@ class Pipeline:
             ),
             seconds=seconds,
             model=self.profile.name,
-            untrained=self.untrained,
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
         )

@@ -476,6 +476,7 @@ class Reconstruction:
         could be measured.
     state : `cold` (many starts), `refined` (from the last pose) or `kept` (the last pose still fits).
     body : the person, or None. summary : for planners; None without contact.
+    notes : what was simplified or is only roughly known, for people.
     """
 
     object_label: str
@@ -491,6 +492,7 @@ class Reconstruction:
     summary: ContactSummary | None = None
     object_id: str = ""
     person_id: str = ""
+    notes: tuple[str, ...] = ()
 
     def placed(self) -> FloatArray:
         """(N, 3) float32, metres: the mesh's vertices in the image's optical frame."""
@@ -518,7 +520,6 @@ class FrameResult:
     ----------
     seconds : stage name → wall time.
     model : name of the profile or checkpoint.
-    untrained : True while the weights are seeded random numbers: the contacts then mean nothing.
     image_contacts : contact on the picture itself, in the mode `image`.
     reconstructions : objects fitted into the scene, where that was asked for.
     """
@@ -528,7 +529,6 @@ class FrameResult:
     unanswered: tuple[Unanswered, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
-    untrained: bool = False
     stamp_ns: int = 0
     frame_id: str = ""
     image_contacts: tuple[ImageContact, ...] = ()

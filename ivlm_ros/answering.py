@@ -30,7 +30,6 @@ class Runnable(Protocol):
     """What the shell needs of a pipeline (see `ivlm_core.Pipeline`)."""
 
     profile: Any
-    untrained: bool
 
     def run(self, frame: Frame, queries: Sequence[ObjectQuery]) -> FrameResult:
         """Answer the queries for one frame."""
@@ -107,7 +106,6 @@ def ask(pipeline: Runnable, question: Question) -> FrameResult:
         (),
         (),
         model=pipeline.profile.name,
-        untrained=pipeline.untrained,
         stamp_ns=question.frame.stamp_ns,
         frame_id=question.frame.frame_id,
     )

@@ -151,8 +151,6 @@ class ContactNode(LifecycleNode):
         self._outputs = Outputs(self, values.body_frame, values.marker_triangles)
         self._pipeline = pipeline
         self.get_logger().info(f"model '{values.model}' ready in {time.monotonic() - start:.1f} s")
-        if pipeline.untrained:
-            self.get_logger().warning("the weights are untrained: the contacts mean nothing")
         return self._entered("inactive", super().on_configure(state))
 
     @_transition
@@ -333,7 +331,6 @@ class ContactNode(LifecycleNode):
         response.success = not question.refused
         response.message = "; ".join(str(error) for error in question.refused) or (
             f"{len(result.human_contacts)} human contacts, {len(result.object_affordances)} object affordances"
-            + ("; untrained weights: they mean nothing" if result.untrained else "")
         )
         return response
 

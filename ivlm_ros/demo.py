@@ -66,13 +66,12 @@ def run_demo(out: Path, frames: int = 10, seed: int = SEED, rate: float = 2.0, m
     )
     print("3. Pictures and meshes from the recorded messages", flush=True)
     pictures = write_pictures(outputs, out / "pictures")
-    meshes, untrained = write_meshes(outputs, out / "meshes")
+    meshes = write_meshes(outputs, out / "meshes")
     print("4. The answers against the recording's ground truth", flush=True)
     scores = score(bag, outputs)
     summary = report.summary() | {
         "recordings": {name: report.of_recording(name).summary() for name in _recordings(report)},
         "ground_truth": scores.summary(),
-        "untrained": untrained,
         "node_exit_code": exit_code,
         "pictures": [str(path) for path in pictures],
         "meshes": [str(path) for path in meshes],
@@ -87,7 +86,7 @@ def run_demo(out: Path, frames: int = 10, seed: int = SEED, rate: float = 2.0, m
     print(f"figures           {out / 'summary.json'}")
     print(f"node's log        {out / 'node.log'}; it stopped with exit code {exit_code}")
     print(f"done in {time.monotonic() - started:.0f} s")
-    print(f"\n{scores_text(scores, untrained)}")
+    print(f"\n{scores_text(scores)}")
     silent = [name for name in _recordings(report) if not report.of_recording(name).answered]
     if silent:
         print(f"demo: nothing came back for {', '.join(silent)}; see {out / 'node.log'}", file=sys.stderr)
@@ -158,18 +157,14 @@ def score(bag: Path, outputs: Path) -> ReplayScores:
     return score_replay(read_contacts(bag, GROUND_TRUTH), read_contacts(outputs, f"/{NODE}"), scorer)
 
 
-def scores_text(scores: ReplayScores, untrained: bool) -> str:
+def scores_text(scores: ReplayScores) -> str:
     """What the demo ends with."""
-    lines = [
+    lines = (
         scores.table(),
         "Contact on the body per object, cut at 0.5; geodesic: from marked to true contact along the body's surface;",
         "object SIM: of the values of 0.5 and more, which are published. The scenes are generated, none of them is one",
         "of the training; the photograph has no ground truth.",
-    ]
-    if untrained:
-        lines.append(
-            "These are figures of UNTRAINED weights (seeded random numbers): every stage runs, nothing is learnt."
-        )
+    )
     return "\n".join(lines)
 
 
@@ -193,15 +188,13 @@ def write_pictures(outputs: Path, folder: Path, per_recording: int = 3) -> list[
     return written
 
 
-def write_meshes(outputs: Path, folder: Path) -> tuple[list[Path], bool]:
-    """Body and object meshes with heat, as GLB, from the middle answer of every recording; and whether untrained."""
+def write_meshes(outputs: Path, folder: Path) -> list[Path]:
+    """Body and object meshes with heat, as GLB, from the middle answer of every recording."""
     from ivlm_core.bodies import load_body
     from ivlm_core.objects import find_object
 
     written = []
-    untrained = False
     for message in _middle_of_recordings(outputs, "human_contacts"):
-        untrained = untrained or message.untrained
         for contact in message.contacts:
             mesh = load_body(contact.body_model).mesh
             name = f"{message.header.frame_id}_{_file_name(contact.object_label)}_human.glb"
@@ -211,7 +204,7 @@ def write_meshes(outputs: Path, folder: Path) -> tuple[list[Path], bool]:
             mesh = find_object(ObjectQuery(label=affordance.object_label)).mesh
             name = f"{message.header.frame_id}_{_file_name(affordance.object_label)}_object.glb"
             written.append(_write_heat(folder / name, mesh, affordance, affordance.values))
-    return written, untrained
+    return written
 
 
 def _write_heat(path: Path, mesh: Mesh, message: Any, values: Any) -> Path:

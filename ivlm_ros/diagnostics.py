@@ -113,11 +113,11 @@ class ThrottledLog:
         self._emit(level, f"{text} [{kept_back} more like this before]" if kept_back else text)
 
 
-def judge(state: str, counters: Counters, untrained: bool, starved: str, setup_error: str) -> tuple[bytes, str]:
+def judge(state: str, counters: Counters, starved: str, setup_error: str) -> tuple[bytes, str]:
     """The diagnostic level and its sentence.
 
-    ERROR: the last configure failed, or the last frame did. WARN: nothing arrives, a failure or bad input within
-    the last 10 s, or untrained weights. OK otherwise.
+    ERROR: the last configure failed, or the last frame did. WARN: nothing arrives, or a failure or bad input within
+    the last 10 s. OK otherwise.
     """
     if setup_error and state == "unconfigured":
         return DiagnosticStatus.ERROR, f"configure failed: {setup_error}"
@@ -130,8 +130,6 @@ def judge(state: str, counters: Counters, untrained: bool, starved: str, setup_e
         return DiagnosticStatus.WARN, starved
     if min(failed, counters.age("bad_input")) < RECENT_SECONDS:
         return DiagnosticStatus.WARN, counters.last_error
-    if untrained:
-        return DiagnosticStatus.WARN, "untrained weights: the contacts mean nothing"
     return DiagnosticStatus.OK, "active"
 
 

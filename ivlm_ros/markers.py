@@ -198,7 +198,6 @@ class ContactMarkers:
             people[contact.person_id] = mesh, np.maximum(seen, contact.probability)
 
         items: list[Item] = []
-        note = "UNTRAINED WEIGHTS: colours mean nothing" if result.untrained else ""
         floor, left_end, right_end = 0.0, 0.0, 0.0
         for index, (person_id, (mesh, values)) in enumerate(people.items()):
             body = self._mesh(mesh)
@@ -209,9 +208,9 @@ class ContactMarkers:
                 shift = left_end + GAP - float(body.low[0])
             left_end = shift + float(body.high[0])
             items.append(Item("body", index, (0.0, shift, 0.0), body, values))
-            text = "\n".join(line for line in (f"person {person_id}" if person_id else "", note) if line)
-            if text:
-                items.append(Item("body_label", index, (0.0, shift, float(body.high[1]) + 0.15), text=text))
+            if person_id:
+                place = (0.0, shift, float(body.high[1]) + 0.15)
+                items.append(Item("body_label", index, place, text=f"person {person_id}"))
 
         for index, affordance in enumerate(result.object_affordances):
             shape = self._mesh(affordance.mesh)

@@ -20,7 +20,7 @@ def human_contact_array(result: FrameResult, header: Header, threshold: float) -
 
     Vertices with a probability of at least `threshold` in [0, 1] are listed, ascending.
     """
-    message = HumanContactArray(header=header, model=result.model, untrained=result.untrained)
+    message = HumanContactArray(header=header, model=result.model)
     for contact in result.human_contacts:
         indices, probabilities = sparse(contact.probability, threshold)
         parts = sorted(contact.body_parts.items(), key=lambda part: -part[1])
@@ -40,7 +40,6 @@ def human_contact_array(result: FrameResult, header: Header, threshold: float) -
                 body_part_scores=array("f", (float(score) for _, score in parts)),
                 answer=contact.answer,
                 confidence=float(contact.confidence),
-                untrained=result.untrained,
             )
         )
     _add_unanswered(message, result, "human")
@@ -53,7 +52,7 @@ def object_affordance_array(result: FrameResult, header: Header, threshold: floa
     Vertices with a value of at least `threshold` in [0, 1] are listed, ascending. No pose is known: `pose_valid` is
     false, the pose is the identity and the scale 1.
     """
-    message = ObjectAffordanceArray(header=header, model=result.model, untrained=result.untrained)
+    message = ObjectAffordanceArray(header=header, model=result.model)
     for affordance in result.object_affordances:
         indices, values = sparse(affordance.probability, threshold)
         message.affordances.append(
@@ -73,7 +72,6 @@ def object_affordance_array(result: FrameResult, header: Header, threshold: floa
                 confidence=float(affordance.confidence),
                 scale=1.0,
                 pose_valid=False,
-                untrained=result.untrained,
             )
         )
     _add_unanswered(message, result, "object")

@@ -69,15 +69,13 @@ class Reporter:
         if starved:
             self.counters.add("starved")
             self.log.say("starved", starved)
-        untrained = bool(getattr(pipeline, "untrained", False))
         device = str(getattr(pipeline, "device", values.device))
-        level, text = judge(state, self.counters, untrained, starved, setup_error)
+        level, text = judge(state, self.counters, starved, setup_error)
         rate_in, rate_out = self._rates()
         report = {
             "state": state,
             "enabled": enabled,
             "model": pipeline.profile.name if pipeline is not None else values.model,
-            "untrained": untrained,
             "weights_hash": getattr(pipeline, "weights_hash", ""),
             "device": device,
             "body_model": values.body_model,

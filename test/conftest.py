@@ -96,7 +96,6 @@ class FakePipeline:
 
     def __init__(self) -> None:
         self.profile = SimpleNamespace(name="fake")
-        self.untrained = True
         self.weights_hash = "0123456789abcdef"
         self.device = "cpu"
         self.body = SimpleNamespace(name="anny", mesh=_mesh(40, "body"))
@@ -157,10 +156,24 @@ class FakePipeline:
             ),
             seconds={"reason": 0.002, "total": 0.003},
             model="fake",
-            untrained=True,
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
         )
+
+
+@pytest.fixture(scope="session")
+def seeded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of `tiny` with the weights of its seed: it answers every question, in every mode, at random."""
+    from ivlm_core.checkpoints import build_model, save_checkpoint
+    from ivlm_core.config import load_profile
+    from ivlm_core.reason import ContactTokenizer
+    from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
+
+    profile = load_profile("tiny")
+    target = tmp_path_factory.mktemp("seeded") / "model"
+    model = build_model(profile, ContactTokenizer(tokens=profile.tokens), empty=False)
+    save_checkpoint(target, model, profile, SHIPPED_TOKENIZER)
+    return target
 
 
 @pytest.fixture

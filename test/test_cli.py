@@ -23,11 +23,11 @@ def photo(tmp_path_factory):
     return path
 
 
-def test_contact_on_a_photograph(photo, tmp_path, capsys):
-    assert main(["contact", str(photo), "--object", "space suit", "--out", str(tmp_path / "out"), "--json"]) == 0
+def test_contact_on_a_photograph(photo, tmp_path, capsys, seeded_model):
+    arguments = ["contact", str(photo), "--object", "space suit", "--model", str(seeded_model)]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary == json.loads((tmp_path / "out" / "result.json").read_text())
-    assert summary["untrained"] is True
     with np.load(tmp_path / "out" / "contacts.npz") as contacts:
         assert contacts["human_probability"].shape == (13718,)
         assert contacts["object_probability"].shape == (len(contacts["object_vertices"]),)
@@ -38,12 +38,12 @@ def test_contact_on_a_photograph(photo, tmp_path, capsys):
     assert (tmp_path / "out" / "object.glb").stat().st_size > 1000
 
 
-def test_two_objects_one_with_its_own_mesh(photo, tmp_path, capsys):
+def test_two_objects_one_with_its_own_mesh(photo, tmp_path, capsys, seeded_model):
     trimesh.creation.box().export(tmp_path / "crate.obj")
     arguments = ["contact", str(photo), "--object", "chair", "--object", f"crate={tmp_path / 'crate.obj'}"]
+    arguments += ["--model", str(seeded_model)]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--reasoning", "direct"]) == 0
     printed = capsys.readouterr().out
-    assert "untrained" in printed
     assert "chair: " in printed
     assert "crate: " in printed
     with np.load(tmp_path / "out" / "contacts.npz") as contacts:
@@ -51,7 +51,7 @@ def test_two_objects_one_with_its_own_mesh(photo, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("name", "vertices"), [("smplx", 10475), ("smpl", 6890)])
-def test_contact_on_another_body(photo, tmp_path, capsys, name, vertices):
+def test_contact_on_another_body(photo, tmp_path, capsys, name, vertices, seeded_model):
     synthetic = runpy.run_path(str(Path(__file__).with_name("test_bodies_smpl_family.py")))["synthetic"]
     np.savez(tmp_path / "model.npz", **synthetic(name))
     # A synthetic body has random geometry, on which no places can be found: the file says where they are.
@@ -59,6 +59,7 @@ def test_contact_on_another_body(photo, tmp_path, capsys, name, vertices):
     matrix = csr_matrix((np.ones(vertices, np.float32), (np.arange(vertices), rows)), shape=(vertices, 13718))
     save_npz(tmp_path / "map.npz", matrix)
     arguments = ["contact", str(photo), "--object", "chair", "--mode", "human", "--reasoning", "direct", "--json"]
+    arguments += ["--model", str(seeded_model)]
     assert main([*arguments, "--out", str(tmp_path / "plain")]) == 0
     body = ["--output-body", name, "--output-body-path", str(tmp_path / "model.npz")]
     body += ["--body-map", str(tmp_path / "map.npz")]

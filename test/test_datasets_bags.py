@@ -102,10 +102,9 @@ def human_contacts(indices: list[int], values: list[float], vertex_count: int = 
         body_part_scores=np.zeros(0, np.float32),
         answer="",
         confidence=1.0,
-        untrained=False,
     )
     nothing: dict[str, Any] = {f"unanswered_{name}": [] for name in ("object_ids", "object_labels", "reasons")}
-    return types[TRUTH.type](header=header, contacts=[contact], model="", untrained=False, **nothing)
+    return types[TRUTH.type](header=header, contacts=[contact], model="", **nothing)
 
 
 def contacts_bag(path: Path, *messages: bytes) -> Path:

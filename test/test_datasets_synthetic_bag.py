@@ -105,7 +105,6 @@ def test_ground_truth_messages_are_whole(bag: Path, expected: list[RecordedFrame
         assert [stamp for name, stamp, _ in found if name == topic] == stamps
     for topic, stamp, message in found:
         assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == stamp
-        assert not message.untrained
         for item in message.contacts if topic == TRUE_HUMAN_CONTACTS.name else message.affordances:
             assert item.header == message.header
         if topic == TRUE_HUMAN_CONTACTS.name:

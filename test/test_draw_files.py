@@ -49,7 +49,6 @@ def result() -> FrameResult:
         (Unanswered("kite", "no contact token", "human", "k"),),
         {"reason": 0.125},
         "tiny",
-        True,
         7,
         "camera",
     )
@@ -64,7 +63,7 @@ def test_promised_files_are_there(tmp_path: Path, result: FrameResult) -> None:
 def test_json_on_disk_is_what_was_returned(tmp_path: Path, result: FrameResult) -> None:
     summary = write_result(tmp_path, result, OVERLAY, threshold=0.3)
     assert json.loads((tmp_path / "result.json").read_text("utf-8")) == summary
-    assert (summary["model"], summary["untrained"], summary["threshold"]) == ("tiny", True, 0.3)
+    assert (summary["model"], summary["threshold"]) == ("tiny", 0.3)
     assert summary["seconds"] == {"reason": 0.125}
     assert (summary["stamp_ns"], summary["frame_id"]) == (7, "camera")
     assert summary["unanswered"] == [{"label": "kite", "object_id": "k", "side": "human", "reason": "no contact token"}]

@@ -15,7 +15,6 @@ from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, build_view_pack
 from ivlm_core.types import Frame, FrameResult, HumanContact, Mesh, ObjectAffordance, ObjectQuery, Unanswered, ViewPack
 
 IMAGE = np.full((480, 640, 3), (90, 110, 140), dtype=np.uint8)
-BANNER = np.array(overlay._WARNING)
 
 
 @pytest.fixture(scope="module")
@@ -98,27 +97,14 @@ def test_contact_is_red_on_its_own_side_only(body: ViewPack, thing: ViewPack) ->
     assert red(touched)[:, card_left:middle].sum() == 0
 
 
-def test_untrained_weights_carry_a_banner_across_the_picture(body: ViewPack, thing: ViewPack) -> None:
-    trained = make(body, thing, "chair", human=0.6)
-    with_banner = draw_overlay(Frame(IMAGE), replace(trained, untrained=True))
-    without = draw_overlay(Frame(IMAGE), trained)
-    share = (with_banner == BANNER).all(axis=2).mean(axis=1)
-    assert (share > 0.6).sum() >= 30
-    assert not (without == BANNER).all(axis=2).any()
-    added = with_banner.shape[0] - without.shape[0]
-    np.testing.assert_array_equal(with_banner[48 + added :], without[48:])
-
-
-@pytest.mark.parametrize("untrained", [False, True])
-def test_nothing_answered_shows_the_reason(untrained: bool) -> None:
+def test_nothing_answered_shows_the_reason() -> None:
     missing = Unanswered("umbrella", "the answer held no contact token", "human")
-    silent = draw_overlay(Frame(IMAGE), FrameResult((), (), untrained=untrained))
-    explained = draw_overlay(Frame(IMAGE), FrameResult((), (), (missing,), untrained=untrained))
-    other = draw_overlay(Frame(IMAGE), FrameResult((), (), (replace(missing, reason="x"),), untrained=untrained))
+    silent = draw_overlay(Frame(IMAGE), FrameResult((), ()))
+    explained = draw_overlay(Frame(IMAGE), FrameResult((), (), (missing,)))
+    other = draw_overlay(Frame(IMAGE), FrameResult((), (), (replace(missing, reason="x"),)))
     assert silent.shape == explained.shape
     assert (silent != explained).any()
     assert (other != explained).any()
-    assert (explained == BANNER).all(axis=2).any() == untrained
 
 
 def test_one_missing_side_is_said_and_not_painted(body: ViewPack, thing: ViewPack) -> None:

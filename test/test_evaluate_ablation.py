@@ -210,7 +210,7 @@ def test_objects_without_names_keep_their_meshes() -> None:
 
         def run(self, frame: Any, queries: Any) -> FrameResult:
             asked.extend(queries)
-            return FrameResult((), (), (), seconds={}, model="", untrained=False)
+            return FrameResult((), (), (), seconds={}, model="")
 
     picture = Picture(np.zeros((8, 8, 3), np.uint8), None, (Detection("sports ball", None),))
     (answer,) = ModelAnswers(Pipeline(), name_objects=False)(picture)  # type: ignore[arg-type]
@@ -232,7 +232,6 @@ def test_a_table_from_training_to_page(data: Path, tmp_path: Path, capsys: pytes
     report = json.loads((tmp_path / "results" / "ablation" / "no_mvloc.0.json").read_text())
     assert report["run"]["trained"]["steps"] == 2
     assert report["scenes"] == 2
-    assert not report["untrained"]
     assert main(["evaluate", "--table", "ablation", *results]) == 0
     page = (tmp_path / "results.md").read_text()
     assert f"| {ABLATIONS['no_mvloc']} | {report['semantic']['f1']:.3f} |" in page

@@ -24,7 +24,7 @@ from ivlm_core.evaluate.baselines import (
     read_baseline,
     save_baseline,
 )
-from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training
+from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training, teach_sight
 from ivlm_core.evaluate.priors import fit_priors
 from ivlm_core.objects import library_mesh
 from ivlm_core.types import CameraIntrinsics
@@ -194,6 +194,23 @@ def test_damaged_files_are_named(gathered, tmp_path):
         load_baselines(tmp_path, priors)
 
 
-def test_every_kind_has_a_budget():
-    assert all(Budget().of(kind).pictures > 0 for kind in KINDS)
-    assert Budget(pictures=5).of("deco_style").pictures == 5
+def test_a_budget_is_divided_as_the_default_one() -> None:
+    budget, whole = Budget.of(12_000), Budget()
+    assert budget.taught + budget.pictures == 12_000
+    assert budget.taught / 12_000 == pytest.approx(whole.taught / (whole.taught + whole.pictures), abs=1e-3)
+
+
+def test_an_encoder_that_was_taught_pictures_is_where_baselines_begin(gathered):
+    data, priors = gathered
+    budget, told = Budget(taught=160, pictures=4, batch=4, learning_rate=3e-3), []
+    sight = teach_sight(data, PROFILE, budget, lambda done, total, loss: told.append((done, total, loss)))
+    assert told[-1][:2] == (160, 160)
+    assert told[-1][2] < 0.8 * told[0][2]
+    slow = replace(budget, learning_rate=1e-12)
+    for kind in KINDS:
+        weights, about = fit_baseline(kind, data, priors, PROFILE, slow, sight=sight)
+        assert about["taught"] == 160
+        for name, value in weights.items():
+            if name.startswith("encoder."):
+                torch.testing.assert_close(value, sight[name], rtol=0, atol=1e-6, msg=name)
+    assert fit_baseline("deco_style", data, priors, PROFILE, slow)[1]["taught"] == 0

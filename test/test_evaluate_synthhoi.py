@@ -98,8 +98,8 @@ def noised(scene: SceneRecord) -> SceneRecord:
 
 
 @pytest.fixture(scope="module")
-def model() -> ModelAnswers:
-    return ModelAnswers(Pipeline.load("tiny", device="cpu", dtype="float32", reasoning="direct"))
+def model(seeded_model) -> ModelAnswers:
+    return ModelAnswers(Pipeline.load(seeded_model, device="cpu", dtype="float32", reasoning="direct"))
 
 
 def test_ground_truth_replaced_by_noise_leaves_every_answer_the_same_to_the_bit(model):

@@ -26,8 +26,8 @@ def cache_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pipeline(cache_dir) -> Pipeline:
-    return Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+def pipeline(cache_dir, seeded_model) -> Pipeline:
+    return Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir)
 
 
 def test_one_object_gives_contact_on_both_sides(pipeline):
@@ -46,7 +46,6 @@ def test_one_object_gives_contact_on_both_sides(pipeline):
     assert thing.answer.endswith("<OCON>")
     assert thing.affordance
     assert (result.stamp_ns, result.frame_id) == (123, "camera_optical")
-    assert result.untrained is pipeline.untrained is True
     assert set(result.seconds) == {"total", "reason", "render", "localize", "lift"}
 
 
@@ -92,14 +91,14 @@ def test_unknown_label_says_what_stands_in(pipeline):
     assert sources == ["library", "fallback"]
 
 
-def test_same_seed_same_weights_same_answer(pipeline, cache_dir):
-    again = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+def test_same_seed_same_weights_same_answer(pipeline, cache_dir, seeded_model):
+    again = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir)
     assert again.weights_hash == pipeline.weights_hash
     first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (pipeline, again))
     np.testing.assert_allclose(first.probability, second.probability, atol=1e-5)
 
 
-def test_second_start_renders_and_encodes_nothing(pipeline, cache_dir, monkeypatch):
+def test_second_start_renders_and_encodes_nothing(pipeline, cache_dir, monkeypatch, seeded_model):
     pipeline.run(FRAME, [ObjectQuery("chair")])
 
     def never(*_: object) -> None:
@@ -107,7 +106,7 @@ def test_second_start_renders_and_encodes_nothing(pipeline, cache_dir, monkeypat
 
     monkeypatch.setattr("ivlm_core.render.view_pack.RayScene", never)
     monkeypatch.setattr("ivlm_core.localize.Localizer.encode_views", never)
-    again = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+    again = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir)
     again.run(FRAME, [ObjectQuery("chair")])
     assert again.cache_hits == 4
     assert again.cache_misses == 0
@@ -125,8 +124,8 @@ def test_no_objects_no_result(pipeline):
     assert (result.human_contacts, result.object_affordances, result.unanswered) == ((), (), ())
 
 
-def test_model_that_never_says_the_contact_token(tmp_path, cache_dir):
-    free = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+def test_model_that_never_says_the_contact_token(tmp_path, cache_dir, seeded_model):
+    free = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir)
     free._reasoner.profile = dataclasses.replace(free.profile, generation=GenerationConfig(max_new_tokens=3))
     result = free.run(FRAME, [ObjectQuery("chair", object_id="a")])
     assert (result.human_contacts, result.object_affordances) == ((), ())
@@ -141,20 +140,19 @@ def test_checkpoint_directory_is_the_model_it_was_saved_from(pipeline, tmp_path,
     assert again.weights_hash == loaded.weights_hash
     half = Pipeline.load(tmp_path / "model", device="cpu", dtype="bfloat16", cache_dir=cache_dir)
     assert half.weights_hash != loaded.weights_hash
-    assert not loaded.untrained
     first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (pipeline, loaded))
     np.testing.assert_allclose(first.probability, second.probability, atol=1e-5)
 
 
-def test_direct_reasoning_is_another_question(cache_dir):
-    direct = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, reasoning="direct")
+def test_direct_reasoning_is_another_question(cache_dir, seeded_model):
+    direct = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir, reasoning="direct")
     human = direct.run(FRAME, [ObjectQuery("chair")]).human_contacts[0]
     assert human.answer == "It is <HCON>"
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_answers_its_own_side(cache_dir, mode):
-    pipeline = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, mode=mode, reasoning="direct")
+def test_every_mode_answers_its_own_side(cache_dir, mode, seeded_model):
+    pipeline = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir, mode=mode, reasoning="direct")
     result = pipeline.run(FRAME, [ObjectQuery("chair", object_id="a"), ObjectQuery("cup", object_id="b")])
     humans, things, pictures = len(result.human_contacts), len(result.object_affordances), len(result.image_contacts)
     expected = {
@@ -176,11 +174,13 @@ def test_every_mode_answers_its_own_side(cache_dir, mode):
         assert 0 <= picture.probability.min() < picture.probability.max() <= 1
 
 
-def test_binary_is_the_union_of_the_objects_at_every_threshold(cache_dir):
+def test_binary_is_the_union_of_the_objects_at_every_threshold(cache_dir, seeded_model):
     queries = [ObjectQuery("chair"), ObjectQuery("cup"), ObjectQuery("ball")]
-    each = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, mode="human").run(FRAME, queries)
+    each = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir, mode="human").run(FRAME, queries)
     union = (
-        Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, mode="binary").run(FRAME, queries).human_contacts[0]
+        Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir, mode="binary")
+        .run(FRAME, queries)
+        .human_contacts[0]
     )
     for threshold in (0.3, 0.5, 0.51):
         expected = np.any([contact.probability >= threshold for contact in each.human_contacts], axis=0)
@@ -188,24 +188,24 @@ def test_binary_is_the_union_of_the_objects_at_every_threshold(cache_dir):
     assert union.object_label == "any object"
 
 
-def test_mode_the_model_was_not_trained_for(cache_dir, tmp_path):
-    pipeline = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+def test_mode_the_model_was_not_trained_for(cache_dir, tmp_path, seeded_model):
+    pipeline = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir)
     only = dataclasses.replace(pipeline.profile, modes=("human",))
     save_checkpoint(tmp_path / "model", pipeline._model, only, SHIPPED_TOKENIZER)
     with pytest.raises(ConfigError, match=r"mode: 'joint' is not what tiny was trained for \(choose human\)"):
         Pipeline.load(tmp_path / "model", device="cpu", cache_dir=cache_dir)
 
 
-def test_bfloat16_runs_and_agrees_roughly(pipeline, cache_dir):
-    half = Pipeline.load("tiny", device="cpu", dtype="bfloat16", cache_dir=cache_dir, reasoning="direct")
-    full = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, reasoning="direct")
+def test_bfloat16_runs_and_agrees_roughly(pipeline, cache_dir, seeded_model):
+    half = Pipeline.load(seeded_model, device="cpu", dtype="bfloat16", cache_dir=cache_dir, reasoning="direct")
+    full = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir, reasoning="direct")
     first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (half, full))
     np.testing.assert_allclose(first.probability, second.probability, atol=0.05)
 
 
-def test_int8_runs_and_agrees_roughly(cache_dir):
-    small = Pipeline.load("tiny", device="cpu", quantize="int8", cache_dir=cache_dir, reasoning="direct")
-    full = Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, reasoning="direct")
+def test_int8_runs_and_agrees_roughly(cache_dir, seeded_model):
+    small = Pipeline.load(seeded_model, device="cpu", quantize="int8", cache_dir=cache_dir, reasoning="direct")
+    full = Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir, reasoning="direct")
     assert small.weights_hash != full.weights_hash
     first, second = (which.run(FRAME, [ObjectQuery("chair")]).human_contacts[0] for which in (small, full))
     np.testing.assert_allclose(first.probability, second.probability, atol=0.05)
@@ -267,9 +267,9 @@ def test_parameter_out_of_range(arguments, named, cache_dir):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
-def test_absent_cuda_is_said(cache_dir):
+def test_absent_cuda_is_said(cache_dir, seeded_model):
     with pytest.raises(ConfigError, match="cuda is not there"):
-        Pipeline.load("tiny", device="cuda", cache_dir=cache_dir)
+        Pipeline.load(seeded_model, device="cuda", cache_dir=cache_dir)
 
 
 def test_device_out_of_memory_is_one_clear_error(pipeline, monkeypatch):
@@ -287,7 +287,7 @@ def test_device_out_of_memory_is_one_clear_error(pipeline, monkeypatch):
     assert pipeline.run(FRAME, [ObjectQuery("chair")]).human_contacts, "the pipeline lives on"
 
 
-def test_device_too_small_for_the_model_is_one_clear_error(cache_dir, monkeypatch):
+def test_device_too_small_for_the_model_is_one_clear_error(cache_dir, monkeypatch, seeded_model):
     def full(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
@@ -295,7 +295,7 @@ def test_device_too_small_for_the_model_is_one_clear_error(cache_dir, monkeypatc
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 8 << 30))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     with pytest.raises(IvlmError, match=r"weights of tiny are loaded, 0\.0 GiB as float32 \(1\.0 of 8\.0") as raised:
-        Pipeline.load("tiny", device="cpu", cache_dir=cache_dir)
+        Pipeline.load(seeded_model, device="cpu", cache_dir=cache_dir)
     assert "int8" in raised.value.remedy
 
 
@@ -339,14 +339,14 @@ def other_body(monkeypatch) -> BodyModel:
 
 
 @pytest.mark.parametrize("mode", ["human", "binary"])
-def test_contact_on_another_body_by_a_map_from_a_file(cache_dir, tmp_path, other_body, mode):
+def test_contact_on_another_body_by_a_map_from_a_file(cache_dir, tmp_path, other_body, mode, seeded_model):
     rows = np.random.default_rng(1).integers(0, 13718, 300)
     matrix = np.zeros((300, 13718), dtype=np.float32)
     matrix[np.arange(300), rows] = 1
     np.savez(tmp_path / "map.npz", matrix=matrix)
-    plain = Pipeline.load("tiny", "cpu", mode=mode, cache_dir=cache_dir)
+    plain = Pipeline.load(seeded_model, "cpu", mode=mode, cache_dir=cache_dir)
     moved = Pipeline.load(
-        "tiny", "cpu", mode=mode, cache_dir=cache_dir, output_body="smplx", body_map_path=tmp_path / "map.npz"
+        seeded_model, "cpu", mode=mode, cache_dir=cache_dir, output_body="smplx", body_map_path=tmp_path / "map.npz"
     )
     queries = [ObjectQuery("chair"), ObjectQuery("cup")]
     before, after = (which.run(FRAME, queries).human_contacts for which in (plain, moved))
@@ -359,13 +359,13 @@ def test_contact_on_another_body_by_a_map_from_a_file(cache_dir, tmp_path, other
     assert moved.run(FRAME, []).human_contacts == ()
 
 
-def test_map_of_other_bodies_and_missing_files(cache_dir, tmp_path, other_body):
+def test_map_of_other_bodies_and_missing_files(cache_dir, tmp_path, other_body, seeded_model):
     np.savez(tmp_path / "map.npz", matrix=np.ones((300, 7)))
     for path in (tmp_path / "map.npz", tmp_path / "none.npz"):
         with pytest.raises(MeshError, match=r"body_map\.path"):
-            Pipeline.load("tiny", "cpu", cache_dir=cache_dir, output_body="smplx", body_map_path=path)
+            Pipeline.load(seeded_model, "cpu", cache_dir=cache_dir, output_body="smplx", body_map_path=path)
 
 
-def test_graphs_are_a_choice(cache_dir):
-    assert Pipeline.load("tiny", "cpu", cache_dir=cache_dir, graphs="off")._reasoner.steps.mode == "off"
-    assert Pipeline.load("tiny", "cpu", cache_dir=cache_dir)._reasoner.steps.mode == "auto"
+def test_graphs_are_a_choice(cache_dir, seeded_model):
+    assert Pipeline.load(seeded_model, "cpu", cache_dir=cache_dir, graphs="off")._reasoner.steps.mode == "off"
+    assert Pipeline.load(seeded_model, "cpu", cache_dir=cache_dir)._reasoner.steps.mode == "auto"

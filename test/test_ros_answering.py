@@ -73,7 +73,7 @@ def test_without_queries_the_model_does_not_run(fake_pipeline: Any) -> None:
     result = ask(fake_pipeline, question_from_messages(image(), [], (), None, 8))
     assert fake_pipeline.calls == []
     assert (result.human_contacts, result.object_affordances) == ((), ())
-    assert (result.model, result.untrained, result.stamp_ns) == ("fake", True, 3_000_000_004)
+    assert (result.model, result.stamp_ns) == ("fake", 3_000_000_004)
 
 
 def reason(fake_pipeline: Any, question: Question, threshold: float = 0.5) -> str:

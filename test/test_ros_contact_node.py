@@ -105,7 +105,7 @@ def test_fifty_cycles_leave_nothing_behind(run_node: Any, fake_pipeline: Any) ->
 def test_cleanup_lets_go_of_the_model(run_node: Any, fake_pipeline: Any) -> None:
     class Model:
         def __init__(self) -> None:
-            self.profile, self.untrained, self.run = fake_pipeline.profile, True, fake_pipeline.run
+            self.profile, self.run = fake_pipeline.profile, fake_pipeline.run
 
     models: list[weakref.ref[Model]] = []
 
@@ -395,7 +395,6 @@ def test_diagnostics_tell_what_happened(run_node: Any, camera: Any, peer: Any, w
     expected = {
         "state": "active",
         "model": "fake",
-        "untrained": "True",
         "weights_hash": "0123456789abcdef",
         "device": "cpu",
         "images_received": "2",

@@ -111,16 +111,7 @@ def test_it_ends_with_the_figures_of_the_replay(demo: SimpleNamespace) -> None:
         assert 0 <= figures["semantic"]["f1"] <= 1
         assert figures["semantic"]["geodesic_cm"] >= 0
         assert 0 <= figures["object"]["sim"] <= 1
-    assert demo.printed.rstrip().endswith(scores_text(scores, demo.summary["untrained"]))
-
-
-def test_untrained_weights_are_said_plainly(demo: SimpleNamespace) -> None:
-    from ivlm_ros.demo import score, scores_text
-
-    assert ("UNTRAINED" in demo.printed) == demo.summary["untrained"]
-    scores = score(demo.out / "input", demo.out / "outputs")
-    assert "figures of UNTRAINED weights" in scores_text(scores, True)
-    assert "UNTRAINED" not in scores_text(scores, False)
+    assert demo.printed.rstrip().endswith(scores_text(scores))
 
 
 def test_mesh_of_another_version_is_not_coloured(tmp_path: Path) -> None:

@@ -73,23 +73,22 @@ def test_log_is_throttled_per_key_and_counts_what_it_keeps_back(monkeypatch: pyt
 def test_levels() -> None:
     ok, warn, error = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
     counters = Counters()
-    assert judge("unconfigured", counters, False, "", "")[0] == ok
-    assert judge("unconfigured", counters, False, "", "model: is gone") == (error, "configure failed: model: is gone")
-    assert judge("inactive", counters, True, "", "")[0] == ok
-    assert judge("active", counters, False, "", "")[0] == ok
-    assert judge("active", counters, True, "", "") == (warn, "untrained weights: the contacts mean nothing")
-    assert judge("active", counters, False, "nothing publishes /image", "") == (warn, "nothing publishes /image")
+    assert judge("unconfigured", counters, "", "")[0] == ok
+    assert judge("unconfigured", counters, "", "model: is gone") == (error, "configure failed: model: is gone")
+    assert judge("inactive", counters, "", "")[0] == ok
+    assert judge("active", counters, "", "")[0] == ok
+    assert judge("active", counters, "nothing publishes /image", "") == (warn, "nothing publishes /image")
     counters.add("frames_processed")
     counters.error("bad_input", "image.step", "image.step: is 3")
-    assert judge("active", counters, False, "", "") == (warn, "image.step: is 3")
+    assert judge("active", counters, "", "") == (warn, "image.step: is 3")
     time.sleep(0.001)
     counters.error("frames_failed", "device", "device: is out of memory")
-    assert judge("active", counters, False, "", "")[0] == error
+    assert judge("active", counters, "", "")[0] == error
     time.sleep(0.001)
     counters.add("frames_processed")
-    assert judge("active", counters, False, "", "")[0] == warn
+    assert judge("active", counters, "", "")[0] == warn
     counters.reset()
-    assert judge("active", counters, False, "", "")[0] == ok
+    assert judge("active", counters, "", "")[0] == ok
 
 
 def test_status_message_keeps_the_order_and_text() -> None:

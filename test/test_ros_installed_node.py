@@ -180,7 +180,6 @@ def test_a_second_node_lives_its_whole_life_beside_the_first(
 def test_answer_is_complete_and_consistent(active: Process) -> None:
     image, human = active.answer(40, "chair", "cup")
     assert human.header == image.header
-    assert human.untrained
     assert human.model == "tiny"
     assert len(human.contacts) + len(human.unanswered_reasons) == 2
     for contact in human.contacts:
@@ -240,7 +239,7 @@ def test_service_answers_one_image(active: Process) -> None:
     response = active.peer.call(EstimateContact, f"{active.name}/estimate_contact", request)
     assert response.success, response.message
     assert response.human_contacts.header == request.image.header
-    assert "untrained" in response.message
+    assert "human contacts" in response.message
 
 
 def test_disabled_node_is_silent_until_it_is_enabled(active: Process) -> None:

@@ -51,7 +51,7 @@ def test_value_equal_to_the_threshold_is_listed() -> None:
 def test_human_contacts_of_a_result(fake_result: FrameResult) -> None:
     message = human_contact_array(fake_result, header(), 0.5)
     assert message.header == header()
-    assert (message.model, message.untrained) == ("fake", True)
+    assert message.model == "fake"
     chair, cup = message.contacts
     assert chair.header == header()
     assert (chair.object_id, chair.object_label, chair.person_id) == ("7", "chair", "")
@@ -62,7 +62,7 @@ def test_human_contacts_of_a_result(fake_result: FrameResult) -> None:
     assert list(chair.probabilities) == [1.0, 1.0]
     assert chair.threshold == 0.5
     assert (chair.body_parts, list(chair.body_part_scores)) == (["left hand", "head"], [0.75, 0.25])
-    assert (chair.answer, chair.confidence, chair.untrained) == ("The left hand.", 0.5, True)
+    assert (chair.answer, chair.confidence) == ("The left hand.", 0.5)
 
 
 def test_object_affordances_of_a_result(fake_result: FrameResult) -> None:

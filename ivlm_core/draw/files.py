@@ -96,7 +96,6 @@ def _stage(folder: Path, result: FrameResult, overlay: ByteArray | None, thresho
     files.append("result.json")
     summary = {
         "model": result.model,
-        "untrained": result.untrained,
         "threshold": threshold,
         "seconds": {stage: round(float(value), 6) for stage, value in result.seconds.items()},
         "stamp_ns": result.stamp_ns,

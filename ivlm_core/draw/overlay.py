@@ -15,14 +15,12 @@ from ivlm_core.draw.thumbnails import block_size, view_block
 from ivlm_core.types import ByteArray, Frame, FrameResult, HumanContact, ObjectAffordance, ObjectQuery
 
 MAX_CARDS = 4
-UNTRAINED_TEXT = "UNTRAINED WEIGHTS – contacts are meaningless"
 
 _PAPER: Color = (238, 240, 243)
 _WHITE: Color = (255, 255, 255)
 _INK: Color = (24, 28, 34)
 _MUTED: Color = (96, 104, 115)
 _LINE: Color = (208, 212, 219)
-_WARNING: Color = (255, 196, 0)
 _UNANSWERED: Color = (110, 116, 126)
 # One colour per object, the same on its box in the image and on its card; none is near the red of contact.
 _ACCENTS: tuple[Color, ...] = ((28, 98, 214), (13, 130, 110), (126, 58, 200), (90, 90, 20))
@@ -30,7 +28,6 @@ _ACCENTS: tuple[Color, ...] = ((28, 98, 214), (13, 130, 110), (126, 58, 200), (9
 _EDGE = 14
 _PAD = 12
 _HEADER = 34
-_BANNER = 38
 _PANEL = (640, 480)
 _ONE_TILE, _SEVERAL_TILE = 184, 108
 _DETAIL_ROW = 19
@@ -42,9 +39,8 @@ def draw_overlay(
     """One picture that tells what was found in a frame.
 
     Left the image with the objects' boxes; right one card per object (at most four, then `+n more`) with the body's
-    and the object's four views, contact in red, the model's sentences, body parts, affordance and confidence. A result
-    from untrained weights carries a banner across the whole width. Where nothing was answered, the reasons stand
-    in place of the cards.
+    and the object's four views, contact in red, the model's sentences, body parts, affordance and confidence.
+    Where nothing was answered, the reasons stand in place of the cards.
 
     Parameters
     ----------
@@ -65,7 +61,7 @@ def draw_overlay(
     card_width, card_height = _card_size(tile)
 
     photo = _photo(frame, result, found, queries)
-    top = _EDGE + _HEADER + (_BANNER + _EDGE if result.untrained else 0)
+    top = _EDGE + _HEADER
     left = _EDGE + photo.shape[1] + _EDGE
     width = left + columns * (card_width + _EDGE)
     notes = _notes(found, result)
@@ -75,8 +71,6 @@ def draw_overlay(
     _fill(canvas, _PAPER)
 
     _header(canvas, result, len(found) + len(result.image_contacts))
-    if result.untrained:
-        _banner(canvas, _EDGE + _HEADER)
     canvas[top : top + photo.shape[0], _EDGE : _EDGE + photo.shape[1]] = photo
     _legend(canvas, _EDGE, top + photo.shape[0] + 12, threshold)
     for index, note in enumerate(notes):
@@ -174,13 +168,6 @@ def _header(canvas: ByteArray, result: FrameResult, count: int) -> None:
     seconds = result.seconds.get("total", sum(result.seconds.values()))
     parts = [f"model {result.model}" if result.model else "", f"{seconds * 1000:.0f} ms" if result.seconds else ""]
     put_text(canvas, "  ·  ".join(filter(None, parts)), canvas.shape[1] - _EDGE, 14, 13, _MUTED, right=True)
-
-
-def _banner(canvas: ByteArray, top: int) -> None:
-    _fill(canvas[top : top + _BANNER, _EDGE:-_EDGE], _WARNING)
-    size = 20 if text_width(UNTRAINED_TEXT, 20, bold=True) < canvas.shape[1] - 4 * _EDGE else 14
-    left = (canvas.shape[1] - text_width(UNTRAINED_TEXT, size, bold=True)) // 2
-    put_text(canvas, UNTRAINED_TEXT, left, top + (_BANNER - line_height(size)) // 2, size, _INK, bold=True)
 
 
 def _legend(canvas: ByteArray, left: int, top: int, threshold: float) -> None:

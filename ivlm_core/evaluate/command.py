@@ -16,7 +16,6 @@ from ivlm_core.errors import ConfigError
 from ivlm_core.evaluate.ceilings import MaskPath
 from ivlm_core.evaluate.priors import MASK_SIZES, SHIPPED_PRIORS, Touched, fit_priors, gather
 from ivlm_core.evaluate.synthhoi import BASELINES, Setup, evaluate
-from ivlm_core.model_files import checkpoint_of
 from ivlm_core.storage import atomic_path
 
 
@@ -86,7 +85,7 @@ def evaluation_text(report: dict[str, Any]) -> str:
 def _fit(options: argparse.Namespace) -> int:
     from ivlm_core.datasets.synthetic import SynthHoi
     from ivlm_core.evaluate.baselines import KINDS, save_baseline
-    from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training
+    from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training, teach_sight
 
     folder = options.baselines or SHIPPED_PRIORS.parent
     wanted = options.only or list(BASELINES)
@@ -104,11 +103,15 @@ def _fit(options: argparse.Namespace) -> int:
     if "category_prior" in wanted:
         priors.save(folder / SHIPPED_PRIORS.name)
         told["category_prior"] = {**priors.source, "thresholds": dict(priors.thresholds)}
+    budget = Budget.of(options.samples) if options.samples else Budget()
+    sight = None
+    if budget.taught and any(kind in wanted for kind in KINDS):
+        with _bar("image encoder", " pictures", budget.taught) as progress:
+            sight = teach_sight(gathered, profile, budget, _losses(progress))
     for kind in KINDS:
         if kind in wanted:
-            budget = Budget(pictures=options.samples or 0).of(kind)
             with _bar(kind, " pictures", budget.pictures) as progress:
-                weights, about = fit_baseline(kind, gathered, priors, profile, budget, _losses(progress))
+                weights, about = fit_baseline(kind, gathered, priors, profile, budget, _losses(progress), sight)
             save_baseline(folder / f"{kind}.npz", profile, weights, about)
             told[kind] = about
     _deliver(options, told, "\n".join(f"{name}: {about}" for name, about in told.items()))
@@ -174,10 +177,7 @@ def _tables(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace, split: str, path: Path) -> None:
-    """Evaluate a split for the tables, unless that was done with these weights already, or they are untrained."""
-    directory = checkpoint_of(options.model)
-    if directory is None:
-        return
+    """Evaluate a split for the tables, unless that was done with these weights already."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         if json.loads(path.read_text(encoding="utf-8"))["weights"] == _weights_of(options):
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ivlm_core.bodies import load_body
 from ivlm_core.config import Profile
-from ivlm_core.evaluate.baselines import SIDES, EmbeddingModel, Kind, VertexModel, make_baseline
+from ivlm_core.evaluate.baselines import SIDES, EmbeddingModel, Kind, PictureEncoder, VertexModel, make_baseline
 from ivlm_core.evaluate.priors import Priors, Touched, best_threshold, f1_by_threshold, gather
 from ivlm_core.objects import library_mesh, normalize_for_views
 from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
 from ivlm_core.storage import ArrayCache
 from ivlm_core.train import LossGroup, Recipe, combined_loss
-from ivlm_core.train.learner import AuxiliaryHeads
+from ivlm_core.train.learner import AuxiliaryHeads, placed_loss
 from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
 from ivlm_core.train.taught_encoder import teach_encoder
 from ivlm_core.train.views import TaughtViews
@@ -39,27 +40,29 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a baseline trains; each default takes about a quarter of an hour on two cores.
+    """How long a baseline trains; by default as many pictures as `tiny` has seen.
 
     Attributes
     ----------
-    pictures : seen in all; 0 for the kind's own number. batch : pictures in a step.
+    taught : pictures that the encoder sees alone, before and the same for all baselines. pictures : seen after that.
+    batch : pictures in a step. learning_rate : the highest. warm_up : share of the steps until it is reached.
+    weight_decay, average, seed : as in `Recipe`.
     """
 
-    pictures: int = 0
+    taught: int = 50_400
+    pictures: int = 69_600
     batch: int = 12
-    learning_rate: float = 1e-3
-    warm_up: float = 0.03
+    learning_rate: float = 8e-4
+    warm_up: float = 0.02
     weight_decay: float = 0.03
     average: float = 0.999
     seed: int = 0
 
-    def of(self, kind: Kind) -> Budget:
-        """The budget with the kind's own number of pictures where none is given."""
-        return replace(self, pictures=self.pictures or PICTURES[kind])
-
-
-PICTURES: dict[Kind, int] = {"deco_style": 36_000, "label_conditioned": 40_000, "no_language_model": 20_000}
+    @classmethod
+    def of(cls, pictures: int) -> Budget:
+        """So many pictures in all, divided as by default."""
+        taught = round(pictures * cls.taught / (cls.taught + cls.pictures))
+        return cls(taught=taught, pictures=pictures - taught)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,26 +98,67 @@ def gather_training(
     return TrainingData(pictures, touched)
 
 
-class _Trainee(nn.Module):
-    """A baseline with the auxiliary heads of the model's own training."""
+class _Sight(nn.Module):
+    """An image encoder with the auxiliary heads of the model's own training."""
 
-    def __init__(self, model: VertexModel | EmbeddingModel, profile: Profile, data: TrainingSet) -> None:
+    def __init__(self, encoder: PictureEncoder, profile: Profile, data: TrainingSet, recipe: Recipe) -> None:
         super().__init__()
-        self.model = model
+        self.encoder, self.recipe = encoder, recipe
         cells = profile.vision.patch_size // CELL
-        self.auxiliary = AuxiliaryHeads(profile.vision.hidden_size, cells, data.class_count, data.joint_count)
+        width = profile.vision.hidden_size
+        self.auxiliary = AuxiliaryHeads(width, cells, data.class_count, data.joint_count, len(data.labels))
+        self.class_weights: Tensor
         self.register_buffer("class_weights", torch.from_numpy(data.class_weights(data.class_count)), persistent=False)
+        self._numbers = {label: number for number, label in enumerate(data.labels)}
+        self._cells = (profile.vision.image_size // CELL) ** 2
 
-    def auxiliary_loss(self, patches: Tensor, samples: Sequence[Sample], recipe: Recipe) -> Tensor:
+    def forward(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """The patches (B, P, D) of some pictures, and the loss of what they say about them."""
+        patches = self.encoder(torch.from_numpy(np.stack([sample.pixels for sample in samples])))
         classes, joints = self.auxiliary(patches)
         wanted = torch.from_numpy(np.stack([sample.classes for sample in samples]).astype(np.int64))
         places = torch.from_numpy(np.stack([sample.joints for sample in samples]))
-        shown = cross_entropy(classes, wanted, self.class_weights, ignore_index=IGNORED_CLASS)  # type: ignore[arg-type]
-        loss = recipe.classes * shown
+        loss = self.recipe.classes * cross_entropy(classes, wanted, self.class_weights, ignore_index=IGNORED_CLASS)
         # A mean over no joint at all would be no number.
         if bool((places >= 0).any()):
-            loss = loss + recipe.joints * cross_entropy(joints.flatten(0, 1), places.flatten(), ignore_index=-1)
-        return loss
+            found = cross_entropy(joints.flatten(0, 1), places.flatten(), ignore_index=-1)
+            loss = loss + self.recipe.joints * found
+        return patches, loss + self.recipe.pointer * self._pointer_loss(patches, samples)
+
+    def _pointer_loss(self, patches: Tensor, samples: Sequence[Sample]) -> Tensor:
+        asked = [
+            (row, self._numbers[fact.label], np.bincount(cells, minlength=self._cells) / max(1, len(cells)))
+            for row, sample in enumerate(samples)
+            for fact, cells in zip(sample.facts, sample.places, strict=True)
+            if fact.label in self._numbers
+        ]
+        if not asked:
+            return patches.new_zeros(())
+        rows, labels, targets = zip(*asked, strict=True)
+        looks = self.auxiliary.named(patches, torch.tensor(labels), torch.tensor(rows))
+        return placed_loss(looks, torch.from_numpy(np.stack(targets).astype(np.float32)))
+
+
+def teach_sight(
+    data: TrainingData, profile: Profile, budget: Budget | None = None, progress: Progress | None = None
+) -> dict[str, Tensor]:
+    """Teach an image encoder what pictures show, as the first part of the model's own training does.
+
+    Returns
+    -------
+    its weights and those of the auxiliary heads, for `fit_baseline`.
+    """
+    budget = budget or Budget()
+    recipe = Recipe(seed=budget.seed)
+    torch.manual_seed(budget.seed)
+    sight = _Sight(PictureEncoder(profile.vision), profile, data.pictures, recipe).train()
+    rng = np.random.default_rng([budget.seed, 5])
+
+    def loss(samples: Sequence[Sample], done: float) -> Tensor:
+        return sight(samples)[1]
+
+    _learn(sight, loss, data.pictures, budget, budget.taught, rng, progress, 0.5)
+    return {name: value.detach().clone() for name, value in sight.state_dict().items()}
 
 
 def fit_baseline(
@@ -124,30 +168,85 @@ def fit_baseline(
     profile: Profile,
     budget: Budget | None = None,
     progress: Progress | None = None,
+    sight: Mapping[str, Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train a baseline.
 
     Parameters
     ----------
     progress : called with pictures seen, pictures in all and the running loss.
+    sight : what `teach_sight` gave, with which its encoder begins; None to begin with random numbers.
 
     Returns
     -------
     Weights, the running mean of those of the last steps; and what they took: `pictures`, `seconds`, `loss`, the
     `threshold` that is best on training pictures, and `categories`.
     """
-    budget = (budget or Budget()).of(kind)
+    budget = budget or Budget()
     recipe = Recipe(seed=budget.seed)
-    rng = np.random.default_rng([budget.seed, 7])
     torch.manual_seed(budget.seed)
-    trainee = _Trainee(make_baseline(kind, profile, priors), profile, data.pictures).train()
-    started, running = time.perf_counter(), 0.0
-    if isinstance(trainee.model, EmbeddingModel):
-        views: _Views | None = _Views(trainee.model, profile, data.pictures, recipe)
+    model = make_baseline(kind, profile, priors)
+    trainee = _Sight(model.encoder, profile, data.pictures, recipe)
+    if sight is not None:
+        trainee.load_state_dict(dict(sight))
+    everything = nn.ModuleList([model, trainee]).train()
+    started = time.perf_counter()
+    if isinstance(model, EmbeddingModel):
+        views: _Views | None = _Views(model, profile, data.pictures, recipe)
     else:
         views = None
-        _start_basis(trainee.model, data.pictures, budget.seed)
-    parameters = [item for item in trainee.parameters() if item.requires_grad]
+        _start_basis(model, data.pictures, budget.seed)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(budget.average))
+    rng = np.random.default_rng([budget.seed, 7])
+    # Masks join as late as in the model's own training, of which the encoder's share is over.
+    masks_from = max(0.0, (recipe.masks_from - recipe.answers_from) / (1.0 - recipe.answers_from))
+
+    def loss(samples: Sequence[Sample], done: float) -> Tensor:
+        patches, seen = trainee(samples)
+        return seen + _loss(model, views, patches, samples, priors, recipe, rng, masks=done >= masks_from)
+
+    running = _learn(
+        everything,
+        loss,
+        data.pictures,
+        budget,
+        budget.pictures,
+        rng,
+        progress,
+        each=lambda: average.update_parameters(model),
+    )
+    best: Any = average.module.eval()
+    about = {
+        **asdict(budget),
+        "taught": budget.taught if sight is not None else 0,
+        "seconds": round(time.perf_counter() - started),
+        "loss": running,
+        "threshold": _choose_threshold(best, views, data.pictures, priors),
+        "categories": list(priors.categories),
+        "scenes": len(data.pictures),
+    }
+    return {name: value.detach().clone() for name, value in best.state_dict().items()}, about
+
+
+def _learn(
+    module: nn.Module,
+    loss_of: Callable[[Sequence[Sample], float], Tensor],
+    data: TrainingSet,
+    budget: Budget,
+    pictures: int,
+    rng: np.random.Generator,
+    progress: Progress | None,
+    last: float = 0.02,
+    each: Callable[[], None] | None = None,
+) -> float:
+    """Descend for a number of pictures; the running loss at the end.
+
+    Parameters
+    ----------
+    loss_of : the loss of some pictures at a share of the run. last : the rate's last share. each : after every step.
+    """
+    recipe = Recipe()
+    parameters = [item for item in module.parameters() if item.requires_grad]
     optimizer = torch.optim.AdamW(
         [
             {"params": [item for item in parameters if item.ndim >= 2], "weight_decay": budget.weight_decay},
@@ -155,37 +254,26 @@ def fit_baseline(
         ],
         betas=(0.9, 0.98),
     )
-    steps = max(1, budget.pictures // budget.batch)
-    average = AveragedModel(trainee.model, multi_avg_fn=get_ema_multi_avg_fn(budget.average))
-    order = np.concatenate(
-        [rng.permutation(len(data.pictures)) for _ in range(budget.pictures // len(data.pictures) + 1)]
-    )
+    steps = max(1, pictures // budget.batch)
+    order = np.concatenate([rng.permutation(len(data)) for _ in range(pictures // len(data) + 1)])
+    running = 0.0
     for step in range(steps):
-        rate = recipe.rate(step, step / steps) / recipe.learning_rate * budget.learning_rate
+        done = step / steps
+        cosine = last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / max(1.0, budget.warm_up * steps))
+            group["lr"] = budget.learning_rate * cosine * min(1.0, (step + 1) / max(1.0, budget.warm_up * steps))
         chosen = order[step * budget.batch : (step + 1) * budget.batch]
-        samples = [data.pictures.varied(int(index), rng, recipe.variation) for index in chosen]
-        loss = _loss(trainee, views, samples, priors, recipe, rng, masks=step >= recipe.masks_from * steps)
+        loss = loss_of([data.varied(int(index), rng, recipe.variation) for index in chosen], done)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, recipe.clip)
         optimizer.step()
-        average.update_parameters(trainee.model)
+        if each is not None:
+            each()
         running = float(loss.detach()) if step == 0 else 0.98 * running + 0.02 * float(loss.detach())
         if progress is not None:
             progress((step + 1) * budget.batch, steps * budget.batch, running)
-    model: Any = average.module.eval()
-    about = {
-        **asdict(budget),
-        "pictures": steps * budget.batch,
-        "seconds": round(time.perf_counter() - started),
-        "loss": running,
-        "threshold": _choose_threshold(model, views, data.pictures, priors),
-        "categories": list(priors.categories),
-        "scenes": len(data.pictures),
-    }
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}, about
+    return running
 
 
 class _Views:
@@ -216,29 +304,27 @@ class _Views:
 
 
 def _loss(
-    trainee: _Trainee,
+    model: VertexModel | EmbeddingModel,
     views: _Views | None,
+    patches: Tensor,
     samples: Sequence[Sample],
     priors: Priors,
     recipe: Recipe,
     rng: np.random.Generator,
     masks: bool,
 ) -> Tensor:
-    """The loss of a batch."""
-    pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
-    patches = trainee.model.encoder(pixels)
-    auxiliary = trainee.auxiliary_loss(patches, samples, recipe)
-    if isinstance(trainee.model, EmbeddingModel):
+    """The loss of a batch's contacts."""
+    if isinstance(model, EmbeddingModel):
         assert views is not None
-        return auxiliary + _embedding_loss(trainee.model, views, patches, samples, priors, recipe, rng, masks)
-    if trainee.model.kind == "deco_style":
+        return _embedding_loss(model, views, patches, samples, priors, recipe, rng, masks)
+    if model.kind == "deco_style":
         truth, present = _all_categories(samples, priors)
-        logits = trainee.model.every(patches)
+        logits = model.every(patches)
         entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(-1)
         contact = recipe.branch_dice * _dice(logits[present], truth[present])
-        return auxiliary + contact + recipe.branch_entropy * (entropy[present].mean() + entropy[~present].mean())
+        return contact + recipe.branch_entropy * (entropy[present].mean() + entropy[~present].mean())
     owner, labels, truth = _questions(samples, priors, rng)
-    return auxiliary + _vertex_loss(trainee.model(patches, owner, labels), truth, recipe)
+    return _vertex_loss(model(patches, owner, labels), truth, recipe)
 
 
 def _embedding_loss(

@@ -153,8 +153,7 @@ def _main_table(report: Report) -> str:
     about += f", {report['untouched']['samples']} untouched ones"
     if "seed" in report:
         about += f", seed {report['seed']}"
-    warning = " **The weights are untrained.**" if report.get("untrained") else ""
-    return "\n".join([*lines, "", f"{about}; ± is the standard error of the mean.{warning}", ""])
+    return "\n".join([*lines, "", f"{about}; ± is the standard error of the mean.", ""])
 
 
 def _ceiling_table(report: Report) -> str:

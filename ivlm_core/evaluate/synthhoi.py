@@ -259,7 +259,6 @@ def _judge(setup: Setup) -> tuple[Judge, dict[str, Any]]:
     about = {
         "model": pipeline.profile.name,
         "weights": pipeline.weights_hash,
-        "untrained": pipeline.untrained,
         "mask_size": pipeline.profile.sam.mask_size,
     }
     return Judge(answerers, body, priors, path), about

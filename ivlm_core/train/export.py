@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ivlm_core.checkpoints import build_model
 from ivlm_core.checkpoints.native import save_checkpoint
-from ivlm_core.config import Profile
+from ivlm_core.config import Mode, Profile
 from ivlm_core.reason import ContactTokenizer
 
 
@@ -41,10 +41,15 @@ def export_model(target: Path, profile: Profile, weights: Mapping[str, Tensor], 
     return (target / "model.safetensors").stat().st_size
 
 
+# What generated scenes teach; they have no truth for contact with the ground, or on the picture's own pixels.
+TRAINED_MODES: tuple[Mode, ...] = ("joint", "human", "binary", "affordance", "object_contact")
+
+
 def shipped_profile(profile: Profile) -> Profile:
-    """The profile of trained weights: they know how an answer is written, and carry no adapters."""
+    """The profile of trained weights: they know how an answer is written, carry no adapters, and have their modes."""
     return replace(
         profile,
+        modes=tuple(mode for mode in profile.modes if mode in TRAINED_MODES),
         generation=replace(profile.generation, guided=False),
         lora=replace(profile.lora, rank=0),
     )

@@ -231,7 +231,7 @@ class Learner(nn.Module):
         known = torch.nonzero(batch.labels >= 0)[:, 0]
         rows = batch.packed.openings[known, 0]
         looks = self.auxiliary.named(features, batch.labels[known], rows)
-        return _placed_loss(looks, batch.places[known])
+        return placed_loss(looks, batch.places[known])
 
     def _pointer_loss(self, features: Tensor, states: Tensor, batch: Batch) -> Tensor:
         """How far the states that answers begin from, and those that contact comes from, are from knowing the place."""
@@ -239,7 +239,7 @@ class Learner(nn.Module):
         chosen = torch.cat([packed.openings, packed.states])
         target = torch.cat([batch.places, batch.places[packed.query]])
         looks = self.auxiliary.looks(features, states[chosen[:, 0], chosen[:, 1]], chosen[:, 0])
-        return _placed_loss(looks, target)
+        return placed_loss(looks, target)
 
     def _contact_losses(
         self, embeddings: Tensor, sides: np.ndarray, batch: Batch, answer: Tensor, masks: bool
@@ -325,7 +325,7 @@ def _heat_group(masks: Tensor, target: Tensor, lifted: Tensor, truth: np.ndarray
     )
 
 
-def _placed_loss(looks: Tensor, target: Tensor) -> Tensor:
+def placed_loss(looks: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of (Q, c·c) logits against distributions; rows of zeros do not count."""
     each = -(target * torch.log_softmax(looks.float(), dim=1)).sum(1)
     return each.sum() / (target.sum(1) > 0).sum().clamp(min=1)

@@ -17,6 +17,8 @@ from ivlm_core.train.samples import Variation
 Stage = Literal["pictures", "answers", "masks"]
 # Share of the run in which the rate rises again when something joins.
 STAGE_WARMUP = 0.01
+# Of the highest rate, at the beginning and at the end of each stage; the last one ends with the run's own last rate.
+STAGE_RATES: dict[Stage, tuple[float, float]] = {"pictures": (1.0, 0.5), "answers": (1.0, 0.4), "masks": (0.75, 0.02)}
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Recipe:
     ----------
     steps : length of the run. minutes : its length in time; the one that ends first decides, 0 for no limit.
     batch : pictures in a step, of all processes together. questions : least number of questions about a picture.
-    learning_rate, warmup, final_share : highest rate, steps until it is reached, and its last value's share of it,
-        down a cosine, rising anew when answers and masks join.
+    learning_rate, warmup, final_share : highest rate, steps until it is reached, and its last value's share of it;
+        down a cosine in each stage (`STAGE_RATES`), rising anew when answers and masks join.
     weight_decay, clip : of AdamW, on matrices only; greatest norm of the gradient.
     average : decay of the running mean of the weights, which is what is validated and exported; 0 for none.
     answers_from : share of the run after which the questions join; until then the image encoder learns alone, from
@@ -105,10 +107,14 @@ class Recipe:
 
     def rate(self, step: int, progress: float) -> float:
         """The learning rate of a step."""
-        cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        share = self.final_share + (1 - self.final_share) * cosine
+        starts = [start for start in (0.0, self.answers_from, self.masks_from if self.masks else 1.0) if start < 1.0]
+        begun = max(start for start in starts if start <= progress)
+        ends = min((start for start in starts if start > progress), default=1.0)
+        first, last = STAGE_RATES[self.stage(progress)]
+        if ends == 1.0:
+            last = self.final_share
+        share = last + (first - last) * 0.5 * (1 + math.cos(math.pi * (progress - begun) / (ends - begun)))
         # What joins late starts slowly, too.
-        begun = max(start for start in (0.0, self.answers_from, self.masks_from) if start <= progress)
         joined = min(1.0, (progress - begun) / STAGE_WARMUP + 0.02) if begun else 1.0
         return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup)) * joined * share
 

@@ -63,7 +63,6 @@ _ALL_KNOWN: Mapping[str, Any] = MappingProxyType(
         "unanswered_object_labels": [],
         "unanswered_reasons": [],
         "model": "ground truth",
-        "untrained": False,
     }
 )
 
@@ -332,7 +331,6 @@ def _human_contacts(header: Any, frame: RecordedFrame, truth: Sequence[TrueConta
                 body_part_scores=np.array([score for _, score in parts], np.float32),
                 answer="",
                 confidence=1.0,
-                untrained=False,
             )
         )
     return types[TRUE_HUMAN_CONTACTS.type](header=header, contacts=contacts, **_ALL_KNOWN)
@@ -366,7 +364,6 @@ def _object_affordances(header: Any, frame: RecordedFrame, truth: Sequence[TrueC
                 scale=1.0,
                 # The library's mesh has other sizes than the thing in the scene.
                 pose_valid=False,
-                untrained=False,
             )
         )
     return types[TRUE_OBJECT_AFFORDANCES.type](header=header, affordances=affordances, **_ALL_KNOWN)
