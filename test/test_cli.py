@@ -118,12 +118,14 @@ def test_convert_and_check(reference_checkpoint, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("mode", ["human", "binary", "scene", "affordance", "object_contact", "image"])
-def test_every_mode(photo, tmp_path, capsys, mode):
+def test_every_mode(photo, tmp_path, capsys, mode, seeded_model):
     objects = [] if mode == "scene" else ["--object", "chair", "--object", "cup"]
     arguments = [
         "contact",
         str(photo),
         *objects,
+        "--model",
+        str(seeded_model),
         "--mode",
         mode,
         "--reasoning",

@@ -14,6 +14,8 @@ from ivlm_core import CheckpointError, ConfigError, Frame, IvlmError, Mesh, Mesh
 from ivlm_core.bodies import PART_NAMES, BodyModel, load_body
 from ivlm_core.checkpoints import save_checkpoint
 from ivlm_core.config import MODES, GenerationConfig, TokenConfig
+from ivlm_core.datasets.synthetic import SAMPLE, SynthHoi
+from ivlm_core.evaluate.metrics import contact_scores
 from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -186,6 +188,28 @@ def test_binary_is_the_union_of_the_objects_at_every_threshold(cache_dir, seeded
         expected = np.any([contact.probability >= threshold for contact in each.human_contacts], axis=0)
         np.testing.assert_array_equal(union.probability >= threshold, expected)
     assert union.object_label == "any object"
+
+
+def test_shipped_weights_know_the_shipped_scenes(cache_dir):
+    shipped = Pipeline.load("tiny", device="cpu", dtype="float32", cache_dir=cache_dir, mode="human")
+    assert not shipped.profile.generation.guided
+    scores = []
+    for record in SynthHoi(SAMPLE, "test"):
+        queries = [ObjectQuery(item.label, object_id=str(place)) for place, item in enumerate(record.objects)]
+        found = {item.object_id: item for item in shipped.run(Frame(record.image), queries).human_contacts}
+        for place, item in enumerate(record.objects):
+            if item.touched and str(place) in found:
+                contact = found[str(place)].probability[None]
+                scores.append(float(contact_scores(contact, item.body_contact[None]).f1[0]))
+    assert len(scores) >= 16
+    # Marking the category's mean contact gives about 0.6.
+    assert np.mean(scores) > 0.65
+
+
+@pytest.mark.parametrize("mode", ["scene", "image"])
+def test_shipped_weights_refuse_what_they_were_not_taught(cache_dir, mode):
+    with pytest.raises(ConfigError, match=f"mode: '{mode}' is not what tiny was trained for"):
+        Pipeline.load("tiny", device="cpu", cache_dir=cache_dir, mode=mode)
 
 
 def test_mode_the_model_was_not_trained_for(cache_dir, tmp_path, seeded_model):
