@@ -6,7 +6,7 @@ import pytest
 
 from ivlm_core.config import load_profile
 from ivlm_core.errors import ConfigError
-from ivlm_core.train.recipe import VARIANTS, Recipe, apply_variants
+from ivlm_core.train.recipe import STAGE_RATES, VARIANTS, Recipe, apply_variants
 
 
 def test_the_rate_rises_then_falls_to_its_last_share() -> None:
@@ -18,16 +18,29 @@ def test_the_rate_rises_then_falls_to_its_last_share() -> None:
 
 
 def test_pictures_then_answers_then_masks_and_a_slow_start_for_each() -> None:
-    recipe = Recipe(steps=1000, warmup=1, answers_from=0.4, masks_from=0.7)
+    recipe = Recipe(steps=1000, warmup=1, answers_from=0.4, masks_from=0.7, learning_rate=0.1, final_share=0.02)
     stages = [recipe.stage(step / 1000) for step in range(1000)]
     assert stages == ["pictures"] * 400 + ["answers"] * 300 + ["masks"] * 300
-    rates = [recipe.rate(step, step / 1000) for step in range(1000)]
-    for first in (400, 700):
+    rates = [recipe.rate(step, step / 1000) / recipe.learning_rate for step in range(1000)]
+    for first, last in ((400, 700), (700, 1000)):
+        highest, lowest = STAGE_RATES[recipe.stage(first / 1000)]
         assert rates[first] < 0.05 * rates[first - 1]
         assert rates[first : first + 10] == sorted(rates[first : first + 10])
-        assert rates[first + 10] == pytest.approx(rates[first - 1], rel=0.1)
+        assert rates[first + 10] == pytest.approx(highest, rel=0.02)
+        assert rates[first + 10 : last] == sorted(rates[first + 10 : last], reverse=True)
+        assert rates[last - 1] == pytest.approx(lowest, rel=0.02)
     assert Recipe(steps=10, masks=False).stage(0.99) == "answers"
     assert Recipe(steps=10, answers_from=0).stage(0) == "answers"
+
+
+def test_the_last_stage_ends_with_the_last_rate_whichever_it_is() -> None:
+    for recipe in (
+        Recipe(steps=1000, masks=False),
+        Recipe(steps=1000, masks_from=1.0),
+        Recipe(steps=1000, answers_from=0, masks_from=0),
+        Recipe(steps=1000),
+    ):
+        assert recipe.rate(999, 0.999) == pytest.approx(0.02 * recipe.learning_rate, rel=0.01)
 
 
 def test_the_limit_that_comes_first_ends_the_run() -> None:
