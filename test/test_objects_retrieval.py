@@ -13,8 +13,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ivlm_core.errors import MeshError
-from ivlm_core.objects import find_object, library_mesh, load_mesh, normalize_for_views, retrieval, write_glb
-from ivlm_core.types import Mesh, ObjectQuery
+from ivlm_core.objects import (
+    NewMesh,
+    ObjectLibrary,
+    ScalePrior,
+    SilhouetteEmbedder,
+    add_meshes,
+    builtin_library,
+    find_object,
+    library_mesh,
+    load_mesh,
+    normalize_for_views,
+    open_library,
+    retrieval,
+    write_glb,
+)
+from ivlm_core.objects.builtin import instance_mesh
+from ivlm_core.objects.descriptors import silhouettes
+from ivlm_core.types import CameraIntrinsics, Frame, Mesh, ObjectQuery
+
+IMAGE = np.zeros((96, 128, 3), dtype=np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +126,108 @@ def test_mesh_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
 def test_missing_mesh_file_is_not_replaced_by_the_library(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match="does not exist"):
         find_object(ObjectQuery("chair", mesh=tmp_path / "chair.obj"))
+
+
+def _mask(mesh: Mesh) -> np.ndarray:
+    """What a camera sees of a mesh, obliquely."""
+    direction = np.array([[0.55, 0.35, 0.76]])
+    mask = np.zeros(IMAGE.shape[:2], dtype=bool)
+    mask[20:84, 30:94] = silhouettes(mesh, direction / np.linalg.norm(direction))[0] > 0.5
+    return mask
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> ObjectLibrary:
+    """Two chairs, of which the default is the second, and a teapot that is a ball."""
+    files = {"arm": instance_mesh("chair", 2), "plain": library_mesh("chair"), "pot": library_mesh("ball")}
+    for name, mesh in files.items():
+        write_glb(tmp_path / "files" / f"{name}.glb", mesh)
+    labels = {"arm": "chair", "plain": "chair", "pot": "teapot"}
+    new = [
+        NewMesh(tmp_path / "files" / f"{name}.glb", label, scale=ScalePrior(0.5, 0.1)) for name, label in labels.items()
+    ]
+    add_meshes(tmp_path / "library", new, [SilhouetteEmbedder()])
+    return open_library(tmp_path / "library")
+
+
+def test_the_picture_chooses_among_the_instances() -> None:
+    for instance in (0, 2, 5):
+        mesh = instance_mesh("bicycle", instance)
+        match = find_object(ObjectQuery("bike", mask=_mask(mesh)), Frame(IMAGE))
+        assert (match.source, match.found) == ("library", "synonym")
+        assert match.score is not None
+        scores = {
+            number: float((builtin_library().embeddings["silhouette-1"].block(number) @ _vector(mesh)).max())
+            for number in range(*builtin_library().span("bicycle"))
+        }
+        best = max(scores, key=lambda number: scores[number])
+        assert match.entry == builtin_library().entries[best].id
+        assert match.score == pytest.approx(scores[best], abs=1e-5)
+        assert match.mesh is builtin_library().mesh(best)
+        assert load_mesh(_path(match.resource)).content_hash == match.mesh.content_hash
+
+
+def _vector(mesh: Mesh) -> np.ndarray:
+    return SilhouetteEmbedder().of_picture(IMAGE, _mask(mesh))
+
+
+def test_without_a_picture_the_default_is_taken() -> None:
+    mask = _mask(instance_mesh("bicycle", 2))
+    for query, frame in (
+        (ObjectQuery("bicycle"), None),
+        (ObjectQuery("bicycle"), Frame(IMAGE)),
+        (ObjectQuery("bicycle", mask=mask), None),
+        (ObjectQuery("bicycle", box_xyxy=(0, 0, 9, 9)), Frame(IMAGE)),
+        (ObjectQuery("bicycle", mask=np.zeros((96, 128), dtype=bool)), Frame(IMAGE)),
+    ):
+        match = find_object(query, frame)
+        assert match.mesh is library_mesh("bicycle")
+        assert (match.found, match.entry, match.score) == ("exact", "bicycle-0", None)
+        assert match.scale is not None
+        assert match.scale.longest_m == pytest.approx(np.ptp(match.mesh.vertices, axis=0).max(), rel=1e-4)
+
+
+def test_a_users_library_goes_before_the_built_in_one(library: ObjectLibrary) -> None:
+    match = find_object(ObjectQuery("chair", mask=_mask(library_mesh("chair"))), Frame(IMAGE), library)
+    assert (match.entry, match.found, match.scale) == ("plain", "exact", ScalePrior(0.5, 0.1))
+    assert _path(match.resource).parent.parent.parent == library.folder  # type: ignore[attr-defined]
+    match = find_object(ObjectQuery("teapot"), Frame(IMAGE), library)
+    assert (match.entry, match.found, match.note) == ("pot", "exact", "")
+    match = find_object(ObjectQuery("bottle"), Frame(IMAGE), library)
+    assert match.mesh is library_mesh("bottle")
+    # The very word in the built-in library goes before another name in the user's.
+    match = find_object(ObjectQuery("throne"), Frame(IMAGE), library)
+    assert match.found == "box"
+
+
+def test_a_misspelt_label_is_a_guess_that_says_so(library: ObjectLibrary) -> None:
+    match = find_object(ObjectQuery("teapott"), Frame(IMAGE), library)
+    assert (match.entry, match.found) == ("pot", "nearest label")
+    assert match.note == "'teapott' is unknown: the nearest label, teapot, stands in"
+    assert find_object(ObjectQuery("bycicle")).mesh is library_mesh("bicycle")
+
+
+def test_unusable_meshes_are_passed_over(
+    library: ObjectLibrary, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = next(iter((tmp_path / "library" / "meshes" / "chair").glob("plain-*")))
+    plain.unlink()
+    query = ObjectQuery("chair", mask=_mask(library_mesh("chair")))
+    assert find_object(query, Frame(IMAGE), library).entry == "arm"
+    assert "'plain' is passed over" in caplog.text
+    write_glb(next(iter((tmp_path / "library" / "meshes" / "chair").glob("arm-*"))), library_mesh("cup"))
+    match = find_object(query, Frame(IMAGE), library)
+    assert match.entry.startswith("chair-")
+    assert "has changed since it was indexed" in caplog.text
+
+
+def test_the_box_has_the_detections_size() -> None:
+    frame = Frame(IMAGE, CameraIntrinsics(100, 100, 64, 48, 128, 96), np.full((96, 128), 2.0, dtype=np.float32))
+    match = find_object(ObjectQuery("space suit", box_xyxy=(10, 10, 60, 90)), frame)
+    assert (match.source, match.found, match.entry, match.scale) == ("fallback", "box", "", None)
+    np.testing.assert_allclose(np.ptp(match.mesh.vertices, axis=0)[:2], [1.0, 1.6], rtol=0.1)
+    assert "its size from the depth image" in match.note
+    assert load_mesh(_path(match.resource)).content_hash == match.mesh.content_hash
 
 
 def test_normalized_mesh_follows_the_released_convention() -> None:

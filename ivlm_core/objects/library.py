@@ -113,14 +113,22 @@ def canonical_label(label: str) -> str | None:
 
     Where the whole name is unknown, its last words decide: an `office chair` is a chair, a `wine bottle` a bottle.
     """
-    words = _words(label)
-    for start in range(len(words)):
-        for name in _singulars(words[start:]):
-            if name in SHAPES:
-                return name
-            if name in SYNONYMS:
-                return SYNONYMS[name]
+    for name in spoken_names(label):
+        if name in SHAPES:
+            return name
+        if name in SYNONYMS:
+            return SYNONYMS[name]
     return None
+
+
+def spoken_names(label: str, whole: bool = False) -> Iterator[str]:
+    """The names that a label may mean, the whole of it first, then its last words; each as given and in the singular.
+
+    Case, underscores, spaces, hyphens and articles are gone. `whole`: only those of the whole label.
+    """
+    words = _words(label)
+    for start in range(1 if whole else len(words)):
+        yield from _singulars(words[start:])
 
 
 @lru_cache(maxsize=len(SHAPES))

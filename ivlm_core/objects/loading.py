@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,6 +77,20 @@ def load_mesh(path: Path) -> Mesh:
     if side > LARGEST_PLAUSIBLE_SIDE_M:
         log.warning("%s is %.0f m long: it looks like millimetres, but meshes are read as metres", field, side)
     return mesh
+
+
+def load_mesh_once(path: Path) -> Mesh:
+    """As `load_mesh`; the same object again until the file's modification time or size changes."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return load_mesh(path)
+    return _read_once(str(path.resolve()), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=32)
+def _read_once(path: str, mtime_ns: int, size: int) -> Mesh:
+    return load_mesh(Path(path))
 
 
 def write_glb(path: Path, mesh: Mesh, colors: ByteArray | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -11,14 +12,22 @@ from typing import Literal
 import numpy as np
 
 from ivlm_core.errors import MeshError, shown
-from ivlm_core.objects.library import canonical_label, library_labels, library_mesh
-from ivlm_core.objects.loading import load_mesh, write_glb
+from ivlm_core.objects.box import detected_box
+from ivlm_core.objects.builtin import builtin_library
+from ivlm_core.objects.descriptors import SilhouetteEmbedder
+from ivlm_core.objects.embedding import Embedder
+from ivlm_core.objects.entries import ObjectLibrary, ScalePrior
+from ivlm_core.objects.labels import LabelMatch, known_label, match_label, text_embedder
+from ivlm_core.objects.library import library_labels
+from ivlm_core.objects.loading import load_mesh_once, write_glb
+from ivlm_core.objects.search import search
 from ivlm_core.storage import default_cache_dir
-from ivlm_core.types import Mesh, ObjectQuery
+from ivlm_core.types import Frame, Mesh, ObjectQuery
+
+# How many of the best are tried before those that were not compared.
+RANKED = 20
 
 log = logging.getLogger("ivlm")
-
-FALLBACK_LABEL = "box"
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,14 @@ class ObjectMatch:
     Attributes
     ----------
     label : the query's own label.
-    mesh : metres, y up.
-    source : `file` (the query gave a mesh or a path), `library`, or `fallback` (a plain 0.3 m box stands in).
+    mesh : metres, y up; of an entry whose units are not known, the file's own (`scale` then says how large it is).
+    source : `file` (the query gave a mesh or a path), `library`, or `fallback` (a plain box stands in).
     resource : `file://` URI of the mesh, empty when it has no file.
     note : what people should know about the choice; empty when the label matched as it stands.
+    found : how the label led there: `given` (the query's own mesh), `exact`, `synonym`, `nearest label`, or `box`.
+    entry : the library's id of the mesh; empty without one.
+    scale : how large the object is, where the library knows.
+    score : cosine between the picture's embedding and the mesh's best view; None where nothing was compared.
     """
 
     label: str
@@ -39,35 +52,118 @@ class ObjectMatch:
     source: Literal["file", "library", "fallback"]
     resource: str
     note: str
+    found: Literal["given", "exact", "synonym", "nearest label", "box"] = "given"
+    entry: str = ""
+    scale: ScalePrior | None = None
+    score: float | None = None
 
 
-def find_object(query: ObjectQuery) -> ObjectMatch:
-    """The query's own mesh, else the library's for its label, else a plain box that says it is one.
+def find_object(
+    query: ObjectQuery,
+    frame: Frame | None = None,
+    library: ObjectLibrary | None = None,
+    embedder: Embedder | None = None,
+) -> ObjectMatch:
+    """The query's own mesh, else the library's that fits its label and looks most like it, else a box.
+
+    The label is looked for as it stands, then among other names, then by its nearest spelling (or meaning, where the
+    embedder reads text); at each step in `library` first and in the built-in one after it. Among the meshes of the
+    label, the one nearest to what the picture shows is taken; where the picture says nothing (no frame, or no mask
+    where the embedder needs one), the first. A library mesh that cannot be used is passed over with a warning.
 
     Repeated calls return the same mesh object: library meshes are made once, files are read again only when their
     modification time or size changes.
 
+    Parameters
+    ----------
+    frame : the picture that the query is of; without it nothing is compared, and a box has sides of 0.3 m.
+    library : a library of the user's. embedder : what pictures are compared by; the silhouette descriptor if None.
+
     Raises
     ------
-    MeshError : the query names a mesh file that cannot be used.
+    MeshError : the query names a mesh file that cannot be used.  InputError : a mask or box that does not fit the
+        picture.
     """
     if isinstance(query.mesh, Mesh):
         return ObjectMatch(query.label, query.mesh, "file", "", "")
     if query.mesh is not None:
         path = Path(query.mesh)
-        return ObjectMatch(query.label, _file_mesh(path), "file", path.resolve().as_uri(), "")
-    known = canonical_label(query.label)
-    if known is None:
-        note = (
-            f"the object library has no {shown(query.label)}: a plain 0.3 m box stands in; give a mesh file, or one of "
-            f"{', '.join(library_labels())}"
-        )
-        return ObjectMatch(
-            query.label, library_mesh(FALLBACK_LABEL), "fallback", _library_resource(FALLBACK_LABEL), note
-        )
-    same = known == query.label.casefold().replace("_", " ")
-    note = "" if same else f"{shown(query.label)} is shown with the library's {known}"
-    return ObjectMatch(query.label, library_mesh(known), "library", _library_resource(known), note)
+        return ObjectMatch(query.label, load_mesh_once(path), "file", path.resolve().as_uri(), "")
+    embedder = embedder or _silhouette()
+    for where, matched in _labels(query.label, library, embedder):
+        found = _in_library(query, frame, where, matched, embedder)
+        if found is not None:
+            return found
+    mesh, size_from = detected_box(query, frame)
+    size = " × ".join(f"{side:.2g}" for side in np.ptp(mesh.vertices, axis=0)) + " m"
+    known = dict.fromkeys((*(library.labels[:100] if library else ()), *library_labels()))
+    note = (
+        f"the object library has no {shown(query.label)}: a plain box stands in, "
+        + (f"{size}, its size from the {size_from}" if size_from else size)
+        + f"; give a mesh file, or one of {', '.join(known)}"
+    )
+    return ObjectMatch(query.label, mesh, "fallback", _resource("box", mesh), note, "box")
+
+
+def _labels(
+    label: str, library: ObjectLibrary | None, embedder: Embedder
+) -> Iterator[tuple[ObjectLibrary, LabelMatch]]:
+    """The libraries that have a label for a word: certain matches first, then the guesses."""
+    libraries = [builtin_library()] if library is None else [library, builtin_library()]
+    certain = [(where, known_label(label, where.labels)) for where in libraries]
+    for how in ("exact", "synonym"):
+        for where, matched in certain:
+            if matched is not None and matched.how == how:
+                yield where, matched
+    if all(matched is None for _, matched in certain):
+        text = text_embedder(embedder)
+        guesses = [(where, match_label(label, where.labels, text)) for where in libraries]
+        likely = [(where, matched) for where, matched in guesses if matched is not None]
+        yield from sorted(likely, key=lambda guess: -guess[1].similarity)
+
+
+def _in_library(
+    query: ObjectQuery, frame: Frame | None, library: ObjectLibrary, matched: LabelMatch, embedder: Embedder
+) -> ObjectMatch | None:
+    """The best usable mesh of a label; None where none can be used."""
+    note = ""
+    if matched.how == "nearest label":
+        note = f"{shown(query.label)} is unknown: the nearest label, {matched.label}, stands in"
+    elif matched.label != query.label.casefold().replace("_", " "):
+        note = f"{shown(query.label)} is shown with the library's {matched.label}"
+    for number, score in _ranked(query, frame, library, matched.label, embedder):
+        entry = library.entries[number]
+        try:
+            mesh = library.mesh(number)
+            resource = library.resource(number) or _resource(entry.label, mesh)
+        except MeshError as error:
+            log.warning("the library's %s is passed over: %s", shown(entry.id), error)
+            continue
+        return ObjectMatch(query.label, mesh, "library", resource, note, matched.how, entry.id, entry.scale, score)
+    return None
+
+
+def _ranked(
+    query: ObjectQuery, frame: Frame | None, library: ObjectLibrary, label: str, embedder: Embedder
+) -> Iterator[tuple[int, float | None]]:
+    """The entries of a label, best first: by what the picture shows where it shows something, then in their order."""
+    first, last = library.span(label)
+    mask = query.mask if query.mask is not None and query.mask.any() else None
+    shows = mask is not None or (query.box_xyxy is not None and not embedder.needs_mask)
+    tried = set()
+    if frame is not None and shows and last - first > 1 and embedder.name in library.embeddings:
+        vector = embedder.of_picture(frame.image, mask, query.box_xyxy)
+        for hit in search(library, embedder.name, vector, label, RANKED):
+            tried.add(hit.number)
+            yield hit.number, hit.score
+    for number in range(first, last):
+        if number not in tried:
+            yield number, None
+
+
+@lru_cache(maxsize=1)
+def _silhouette() -> SilhouetteEmbedder:
+    return SilhouetteEmbedder()
 
 
 def normalize_for_views(mesh: Mesh) -> Mesh:
@@ -101,31 +197,17 @@ def _normalized(key: _ByContent) -> Mesh:
     return Mesh(normalized.astype(np.float32), mesh.faces, mesh.name)
 
 
-def _file_mesh(path: Path) -> Mesh:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return load_mesh(path)
-    return _read_once(str(path.resolve()), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=32)
-def _read_once(path: str, mtime_ns: int, size: int) -> Mesh:
-    return load_mesh(Path(path))
-
-
-def _library_resource(label: str) -> str:
-    return _write_once(label, default_cache_dir())
+def _resource(label: str, mesh: Mesh) -> str:
+    return _write_once(label, _ByContent(mesh.content_hash, mesh), default_cache_dir())
 
 
 @lru_cache(maxsize=128)
-def _write_once(label: str, cache_dir: Path) -> str:
-    """The URI of the label's mesh in the cache, written there if it is not yet; empty where the disk refuses."""
-    mesh = library_mesh(label)
-    path = cache_dir.absolute() / "objects" / f"{label.replace(' ', '_')}-{mesh.content_hash}.glb"
+def _write_once(label: str, key: _ByContent, cache_dir: Path) -> str:
+    """The URI of a mesh without a file in the cache, written there if it is not yet; empty where the disk refuses."""
+    path = cache_dir.absolute() / "objects" / f"{label.replace(' ', '_')}-{key.content_hash}.glb"
     try:
         if not path.exists():
-            write_glb(path, mesh)
+            write_glb(path, key.mesh)
     except OSError as error:
         log.warning("cannot write %s (%s): the %s has no mesh resource; set IVLM_CACHE_DIR", path, error, label)
         return ""

@@ -1,0 +1,110 @@
+"""The people in a frame: posed bodies as given, or fitted to keypoints, and which pixels they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivlm_core.bodies import BodyFit, fit_keypoints
+from ivlm_core.errors import InputError
+from ivlm_core.types import CameraIntrinsics, Frame, PosedBody
+
+# The body's silhouette is drawn with at most about this many rays and enlarged.
+MOST_RAYS = 200 * 200
+# People remembered between frames.
+MOST_PEOPLE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Who is in a frame.
+
+    Attributes
+    ----------
+    bodies : person id → posed body. problems : person id → why there is none.
+    """
+
+    bodies: Mapping[str, PosedBody] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, person_id: str) -> tuple[PosedBody | None, str]:
+        """The body that an object belongs to, or None and why: the person named, or the only one there is."""
+        if person_id in self.bodies:
+            return self.bodies[person_id], ""
+        if person_id in self.problems:
+            return None, self.problems[person_id]
+        if len(self.bodies) == 1 and (not person_id or "" in self.bodies):
+            return next(iter(self.bodies.values())), ""
+        if not self.bodies:
+            return None, next(iter(self.problems.values()), "no posed body is given")
+        named = f"of person {person_id!r} " if person_id else ""
+        return None, f"which of {len(self.bodies)} posed bodies {named}the object belongs to is not said"
+
+
+class PeopleTracker:
+    """Finds the people of frame after frame; fits to keypoints go on from the person's last one."""
+
+    def __init__(self) -> None:
+        self._fits: dict[str, BodyFit] = {}
+
+    def find(self, frame: Frame) -> People:
+        """Posed bodies as they are given; of people with keypoints alone, the body that fits them."""
+        bodies = {body.person_id: body for body in frame.bodies}
+        problems: dict[str, str] = {}
+        fits: dict[str, BodyFit] = {}
+        for seen in frame.keypoints:
+            if seen.person_id in bodies:
+                continue
+            if frame.intrinsics is None:
+                problems[seen.person_id] = "the camera's intrinsics are not known"
+                continue
+            try:
+                fit = fit_keypoints(seen, frame.intrinsics, frame.depth, self._fits.get(seen.person_id))
+            except InputError as error:
+                problems[seen.person_id] = str(error)
+                continue
+            bodies[seen.person_id] = fit.body
+            if len(fits) < MOST_PEOPLE:
+                fits[seen.person_id] = fit
+        self._fits = fits
+        return People(bodies, problems)
+
+    def forget(self) -> None:
+        """Start anew with the next frame."""
+        self._fits = {}
+
+
+def person_pixels(body: PosedBody, intrinsics: CameraIntrinsics) -> NDArray[np.bool_]:
+    """(H, W) bool: the pixels that a body covers, parts behind the camera left out."""
+    from open3d.core import Tensor
+    from open3d.t.geometry import RaycastingScene
+
+    covered = np.zeros((intrinsics.height, intrinsics.width), dtype=bool)
+    vertices = body.vertices.astype(np.float64)
+    front = vertices[:, 2] > 1e-3
+    if not front.any():
+        return covered
+    x = intrinsics.fx * vertices[front, 0] / vertices[front, 2] + intrinsics.cx
+    y = intrinsics.fy * vertices[front, 1] / vertices[front, 2] + intrinsics.cy
+    left, right = (int(side) for side in np.clip([np.floor(x.min()), np.ceil(x.max()) + 1], 0, intrinsics.width))
+    top, bottom = (int(side) for side in np.clip([np.floor(y.min()), np.ceil(y.max()) + 1], 0, intrinsics.height))
+    if left >= right or top >= bottom:
+        return covered
+    step = max(1, int(np.ceil(np.sqrt((right - left) * (bottom - top) / MOST_RAYS))))
+    columns, rows = np.arange(left, right, step), np.arange(top, bottom, step)
+    # Every ray stands for a block of step × step pixels, whose middle it goes through.
+    middle = (step - 1) / 2
+    u, v = np.meshgrid(columns + middle, rows + middle)
+    directions = np.stack(
+        [(u - intrinsics.cx) / intrinsics.fx, (v - intrinsics.cy) / intrinsics.fy, np.ones_like(u)], axis=-1
+    )
+    rays = np.concatenate([np.zeros_like(directions), directions], axis=-1).astype(np.float32)
+    scene = RaycastingScene()
+    scene.add_triangles(Tensor(np.array(body.vertices)), Tensor(body.faces.astype(np.uint32)))
+    hit = scene.test_occlusions(Tensor(rays)).numpy()
+    blocks = np.repeat(np.repeat(hit, step, axis=0), step, axis=1)
+    covered[top:bottom, left:right] = blocks[: bottom - top, : right - left]
+    return covered

@@ -1,0 +1,241 @@
+"""Objects into the scene, frame after frame: each with its person, its pixels and its contacts, from its last pose on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivlm_core.bodies import BodyModel, body_map
+from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.objects import ScalePrior
+from ivlm_core.reconstruct.fit import FitResult, FitSettings, fit_object, pose_residuals
+from ivlm_core.reconstruct.fit_mesh import FitMesh, fit_mesh
+from ivlm_core.reconstruct.levels import Observation
+from ivlm_core.reconstruct.masks import find_mask
+from ivlm_core.reconstruct.patches import ContactPoints, contact_points
+from ivlm_core.reconstruct.people import People, PeopleTracker, person_pixels
+from ivlm_core.reconstruct.pose import NOWHERE, Pose
+from ivlm_core.reconstruct.sam import SamSegmenter
+from ivlm_core.reconstruct.summary import contact_summary
+from ivlm_core.reconstruct.tracking import STARTED_OVER, PoseTracker, State, TrackSettings
+from ivlm_core.storage import ArrayCache
+from ivlm_core.types import FloatArray, Frame, Mesh, ObjectQuery, PosedBody, Reconstruction
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class FitRequest:
+    """One object that is to be put into the scene.
+
+    Attributes
+    ----------
+    query : the detection: label, identifiers, mask or box. mesh : its mesh, metres, y up.
+    human : (V,) contact on the vertices of `body`, or None. body : the body model that it is given on.
+    thing : (N,) affordance on the mesh's vertices, or None.
+    scale : how large the real object is, where that is known; else the mesh is taken to have its own size.
+    """
+
+    query: ObjectQuery
+    mesh: Mesh
+    human: FloatArray | None = None
+    body: BodyModel | None = None
+    thing: FloatArray | None = None
+    scale: ScalePrior | None = None
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """How objects are put into the scene.
+
+    Attributes
+    ----------
+    human_threshold, thing_threshold : from which probability on a place counts as contact.
+    fit : of every single fit; its scale is set per object. tracking : whether fits go on from the last frame's.
+    """
+
+    human_threshold: float = 0.5
+    thing_threshold: float = 0.5
+    fit: FitSettings = field(default_factory=FitSettings)
+    tracking: bool = True
+    track: TrackSettings = field(default_factory=TrackSettings)
+
+
+class Reconstructor:
+    """Puts the objects of frames into the scene and remembers where they were. Not for several threads at once.
+
+    Parameters
+    ----------
+    cache : where correspondences between bodies are kept. segmenter : SAM, where its weights are there.
+    bodies : body models that contact can be converted to, by name: the user's files of the SMPL family.
+    """
+
+    def __init__(
+        self,
+        settings: SceneSettings | None = None,
+        cache: ArrayCache | None = None,
+        segmenter: SamSegmenter | None = None,
+        bodies: Mapping[str, BodyModel] | None = None,
+    ) -> None:
+        self.settings = settings or SceneSettings()
+        self._cache = cache or ArrayCache()
+        self._segmenter = segmenter
+        self._bodies = dict(bodies or {})
+        self._tracker = PoseTracker(self.settings.track)
+        self._people = PeopleTracker()
+
+    def forget(self) -> None:
+        """Start anew with the next frame."""
+        self._tracker.clear()
+        self._people.forget()
+
+    def run(self, frame: Frame, requests: Sequence[FitRequest]) -> tuple[Reconstruction, ...]:
+        """Every object's pose, in the order of the requests; one that cannot be known is not valid and says why."""
+        people = self._people.find(frame)
+        silhouettes: dict[str, Mask] = {}
+        return tuple(
+            self._one(frame, request, number, people, silhouettes) for number, request in enumerate(requests)
+        )
+
+    def _one(
+        self, frame: Frame, request: FitRequest, number: int, people: People, silhouettes: dict[str, Mask]
+    ) -> Reconstruction:
+        query = request.query
+        body, missing = people.of(query.person_id)
+        try:
+            seen = self._observation(frame, request, body, silhouettes)
+            mesh = fit_mesh(request.mesh)
+            name = query.object_id or f"{query.label} {number}"
+            result, state, pose = self._pose(name, frame.stamp_ns, mesh, seen, self._fit_settings(request))
+        except IvlmError as error:
+            return self._told(request, body, FitResult(NOWHERE, float("inf"), {}, False, str(error), 0), "cold", NOWHERE)
+        if not result.valid and missing and seen.human is None:
+            result = replace(result, reason=f"{result.reason}; {missing}")
+        return self._told(request, body, result, state, pose)
+
+    def _observation(
+        self, frame: Frame, request: FitRequest, body: PosedBody | None, silhouettes: dict[str, Mask]
+    ) -> Observation:
+        """What the frame shows of one object."""
+        camera = frame.intrinsics
+        if camera is None:
+            raise InputError("camera_info", "is missing", "publish the camera's intrinsics")
+        size = frame.image.shape[:2]
+        if (camera.height, camera.width) != size:
+            raise InputError(
+                "camera_info",
+                f"is for {camera.width}×{camera.height} px, the image has {size[1]}×{size[0]}",
+                "publish the intrinsics of this image",
+            )
+        person = None
+        if body is not None and np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all() and camera.fx > 0:
+            if body.person_id not in silhouettes:
+                silhouettes[body.person_id] = person_pixels(body, camera)
+            person = silhouettes[body.person_id]
+        mask = find_mask(frame.image, request.query, person, self._segmenter).mask
+        # Where the person is in front, nobody knows whether the object goes on behind.
+        valid = np.ones(size, dtype=bool) if person is None else mask | ~person
+        settings = self.settings
+        human = None
+        if body is not None and request.human is not None and request.body is not None:
+            contact = self._on_body(request.human, request.body, body)
+            human = contact_points(body.vertices, body.faces, contact, settings.human_threshold)
+        thing: ContactPoints | None = None
+        if request.thing is not None:
+            mesh = request.mesh
+            thing = contact_points(mesh.vertices, mesh.faces, request.thing, settings.thing_threshold)
+        return Observation(camera, mask, valid, frame.depth, body, human, thing)
+
+    def _on_body(self, contact: FloatArray, given: BodyModel, body: PosedBody) -> FloatArray:
+        """Contact on the vertices of the posed body."""
+        if len(contact) == len(body.vertices) and given.name == body.body_model:
+            return contact
+        if body.body_model not in self._bodies:
+            raise InputError(
+                "body.body_model",
+                f"is {body.body_model}, and contact is known on {given.name}",
+                f"give the file of the body {body.body_model}, or bodies of the model {given.name}",
+            )
+        target = self._bodies[body.body_model]
+        if len(target.mesh.vertices) != len(body.vertices):
+            raise InputError(
+                "body.vertices",
+                f"are {len(body.vertices)}, {body.body_model} has {len(target.mesh.vertices)}",
+                "give all of the body model's vertices",
+            )
+        converted: FloatArray = body_map(given, target, self._cache).convert(contact[None])[0]
+        return converted
+
+    def _fit_settings(self, request: FitRequest) -> FitSettings:
+        if request.scale is None:
+            return self.settings.fit
+        longest = float(np.ptp(request.mesh.vertices.astype(np.float64), axis=0).max())
+        spread = max(0.02, request.scale.spread_m / request.scale.longest_m)
+        return replace(self.settings.fit, scale=request.scale.longest_m / longest, scale_spread=spread)
+
+    def _pose(
+        self, name: str, stamp_ns: int, mesh: FitMesh, seen: Observation, settings: FitSettings
+    ) -> tuple[FitResult, State, Pose]:
+        """Keep, refine or find the pose of one object."""
+        if not self.settings.tracking:
+            result = fit_object(mesh, seen, settings)
+            return result, "cold", result.pose
+
+        def check(pose: Pose) -> dict[str, float]:
+            return pose_residuals(mesh, seen, pose, settings)
+
+        decision = self._tracker.decide(name, mesh.content_hash, stamp_ns, check)
+        if decision.state == "kept" and decision.pose is not None:
+            residuals = check(decision.pose)
+            return FitResult(decision.pose, float("nan"), residuals, True, "", 0), "kept", decision.pose
+        result = fit_object(mesh, seen, settings, decision.pose)
+        if decision.state == "refined" and (
+            not result.valid or self._tracker.failed(name, stamp_ns, result.residuals)
+        ):
+            decision = STARTED_OVER
+            result = fit_object(mesh, seen, settings)
+        if not result.valid:
+            self._tracker.drop(name)
+            return result, decision.state, result.pose
+        pose = self._tracker.accept(
+            name, mesh.content_hash, stamp_ns, decision.state, result.pose, result.residuals, mesh.centre
+        )
+        return result, decision.state, pose
+
+    def _told(
+        self, request: FitRequest, body: PosedBody | None, result: FitResult, state: State, pose: Pose
+    ) -> Reconstruction:
+        summary = None
+        if body is not None and request.human is not None and request.body is not None:
+            summary = self._summary(request, body, pose if result.valid else None)
+        told: dict[str, Any] = {
+            "object_label": request.query.label,
+            "mesh": request.mesh,
+            "rotation": pose.rotation,
+            "translation": pose.translation,
+            "scale": pose.scale,
+            "pose_valid": result.valid,
+            "reason": result.reason,
+            "residuals": dict(result.residuals),
+            "state": state,
+            "body": body,
+            "summary": summary,
+            "object_id": request.query.object_id,
+            "person_id": request.query.person_id or (body.person_id if body is not None else ""),
+            "notes": result.notes,
+        }
+        return Reconstruction(**told)
+
+    def _summary(self, request: FitRequest, body: PosedBody, pose: Pose | None) -> Any:
+        assert request.human is not None
+        assert request.body is not None
+        try:
+            contact = self._on_body(request.human, request.body, body)
+        except IvlmError:
+            return None
+        placed = (request.mesh, request.thing, pose) if pose is not None and request.thing is not None else ()
+        return contact_summary(body, contact, *placed, threshold=self.settings.human_threshold)

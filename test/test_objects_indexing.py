@@ -1,0 +1,237 @@
+"""Adding meshes to a library and keeping its index up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ivlm_core.errors import ConfigError, InputError, MeshError
+from ivlm_core.objects import NewMesh, ScalePrior, add_meshes, library_mesh, load_mesh, open_library, reindex, write_glb
+from ivlm_core.objects.embedding import unit_rows
+from ivlm_core.objects.indexing import meshes_in
+from ivlm_core.storage import ArrayCache
+from ivlm_core.types import FloatArray, Mesh
+
+
+class Sides:
+    """Meshes by the proportions of their bounding boxes; counts how often it is asked."""
+
+    dimensions = 3
+    needs_mask = True
+
+    def __init__(self, name: str = "sides") -> None:
+        self.name = name
+        self.asked = 0
+
+    def of_mesh(self, mesh: Mesh) -> FloatArray:
+        self.asked += 1
+        return unit_rows(np.ptp(mesh.vertices, axis=0).astype(np.float64)[None] + 1e-3)
+
+    def of_picture(self, *args: object) -> FloatArray:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ArrayCache:
+    return ArrayCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Label → a mesh file outside any library."""
+    paths = {label: tmp_path / "files" / f"my {label}.glb" for label in ("chair", "bottle", "table")}
+    for label, path in paths.items():
+        write_glb(path, library_mesh(label))
+    return paths
+
+
+def test_meshes_are_copied_and_found_again(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    new = [NewMesh(files["chair"], "arm chair", licence="CC-BY"), NewMesh(files["bottle"], "bottle", "b1")]
+    done: list[tuple[int, int]] = []
+    _, report = add_meshes(tmp_path / "lib", new, [Sides()], lambda *told: done.append(told), cache=cache)
+    assert (report.added, report.changed, report.dropped, report.refused) == (2, 0, 0, ())
+    assert done == [(1, 2), (2, 2)]
+    library = open_library(tmp_path / "lib")
+    assert [(entry.id, entry.label, entry.licence) for entry in library.entries] == [
+        ("my chair", "arm chair", "CC-BY"),
+        ("b1", "bottle", ""),
+    ]
+    for path in files.values():
+        path.unlink()
+    mesh = library.mesh(0)
+    assert mesh.content_hash == library_mesh("chair").content_hash == library.entries[0].mesh_hash
+    longest = float(np.ptp(mesh.vertices, axis=0).max())
+    scale = library.entries[0].scale
+    assert scale is not None
+    assert (scale.longest_m, scale.spread_m) == (pytest.approx(longest), pytest.approx(longest / 10))
+    np.testing.assert_allclose(library.embeddings["sides"].block(0), Sides().of_mesh(mesh), atol=1e-3)
+
+
+def test_a_mesh_inside_the_library_stays_where_it_is(tmp_path: Path, cache: ArrayCache) -> None:
+    write_glb(tmp_path / "lib" / "own" / "it.glb", library_mesh("cup"))
+    add_meshes(tmp_path / "lib", [NewMesh(tmp_path / "lib" / "own" / "it.glb", "cup")], [], cache=cache)
+    assert open_library(tmp_path / "lib").entries[0].mesh == "own/it.glb"
+    assert len(list((tmp_path / "lib").rglob("*.glb"))) == 1
+
+
+@pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "..", "a/b", "☕"])
+def test_ids_cannot_lead_out_of_the_library(
+    tmp_path: Path, files: dict[str, Path], cache: ArrayCache, name: str
+) -> None:
+    library, _ = add_meshes(tmp_path / "lib", [NewMesh(files["chair"], "../..", name)], [], cache=cache)
+    assert library.path(0).is_relative_to(tmp_path / "lib" / "meshes")
+    assert open_library(tmp_path / "lib").mesh(0).content_hash == library_mesh("chair").content_hash
+
+
+def test_duplicated_ids(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    with pytest.raises(InputError, match="'a' comes twice"):
+        add_meshes(
+            tmp_path / "lib", [NewMesh(files[label], label, "a") for label in ("chair", "table")], [], cache=cache
+        )
+    add_meshes(tmp_path / "lib", [NewMesh(files["chair"], "chair", "a")], [], cache=cache)
+    with pytest.raises(InputError, match="'a' comes twice, or is in the library"):
+        add_meshes(tmp_path / "lib", [NewMesh(files["table"], "table", "a")], [], cache=cache)
+    assert open_library(tmp_path / "lib").labels == ("chair",)
+    _, report = add_meshes(tmp_path / "lib", [NewMesh(files["table"], "table", "a")], [], overwrite=True, cache=cache)
+    assert (report.added, report.changed) == (0, 1)
+    assert open_library(tmp_path / "lib").labels == ("table",)
+
+
+def test_unusable_meshes_are_named_and_the_others_added(
+    tmp_path: Path, files: dict[str, Path], cache: ArrayCache
+) -> None:
+    (tmp_path / "broken.obj").write_text("f 1 2 3\n")
+    (tmp_path / "far.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n")
+    new = [
+        NewMesh(tmp_path / "broken.obj", "chair"),
+        NewMesh(tmp_path / "missing.obj", "chair"),
+        NewMesh(tmp_path / "far.obj", "chair"),
+        NewMesh(files["table"], "<HCON>", "x"),
+        NewMesh(files["chair"], "chair"),
+    ]
+    library, report = add_meshes(tmp_path / "lib", new, [Sides()], cache=cache)
+    assert (len(library), report.added) == (1, 1)
+    assert [Path(file).name for file, _ in report.refused] == ["broken.obj", "missing.obj", "far.obj", "my table.glb"]
+    assert "does not exist" in report.refused[1][1]
+
+
+def test_size_can_be_told_or_taken_from_the_category(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    new = [
+        NewMesh(files["chair"], "chair", "told", scale=ScalePrior(0.8, 0.05)),
+        NewMesh(files["chair"], "armchair", "category", metric=False),
+        NewMesh(files["chair"], "throne", "unknown", metric=False),
+    ]
+    library, _ = add_meshes(tmp_path / "lib", new, [], cache=cache)
+    sizes = {entry.id: entry.scale for entry in library.entries}
+    assert sizes["told"] == ScalePrior(0.8, 0.05)
+    assert sizes["unknown"] is None
+    category = sizes["category"]
+    assert category is not None
+    assert 0.7 < category.longest_m < 1.1
+
+
+def test_known_embeddings_are_kept(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    known = unit_rows(np.arange(1.0, 6.0)[None])
+    new = [NewMesh(files["chair"], "chair", embeddings={"openshape": known}), NewMesh(files["table"], "table")]
+    add_meshes(tmp_path / "lib", new, [Sides()], cache=cache)
+    library = open_library(tmp_path / "lib")
+    assert set(library.embeddings) == {"sides", "openshape"}
+    np.testing.assert_allclose(library.embeddings["openshape"].block(0), known, atol=1e-3)
+    assert len(library.embeddings["openshape"].block(1)) == 0
+
+
+def test_meshes_are_embedded_once(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    embedder = Sides()
+    for folder in ("one", "two"):
+        add_meshes(tmp_path / folder, [NewMesh(files["chair"], "chair")], [embedder], cache=cache)
+    assert embedder.asked == 1
+
+
+def test_damaged_index_is_not_overwritten(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "index.json").write_text("{")
+    for change in (
+        lambda: add_meshes(tmp_path / "lib", [NewMesh(files["chair"], "chair")], [], cache=cache),
+        lambda: reindex(tmp_path / "lib", [], cache=cache),
+    ):
+        with pytest.raises(ConfigError, match=r"index\.json"):
+            change()
+    assert (tmp_path / "lib" / "index.json").read_text() == "{"
+
+
+def test_index_follows_the_files(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    """One mesh goes, one changes, one comes, one stays."""
+    folder = tmp_path / "lib"
+    new = [NewMesh(path, label, label) for label, path in files.items()]
+    library, _ = add_meshes(folder, new, [Sides(), Sides("other")], cache=cache)
+    paths = {entry.label: library.path(number) for number, entry in enumerate(library.entries)}
+    paths["table"].unlink()
+    write_glb(paths["bottle"], library_mesh("ball"))
+    write_glb(folder / "meshes" / "wine_glass" / "wg.glb", library_mesh("cup"))
+    done: list[tuple[int, int]] = []
+    _, report = reindex(folder, [Sides()], lambda *told: done.append(told), cache=cache)
+    assert (report.added, report.changed, report.dropped) == (1, 1, 1)
+    assert "does not exist" in report.refused[0][1]
+    assert done[-1] == (4, 4)
+    library = open_library(folder)
+    assert [(entry.id, entry.label) for entry in library.entries] == [
+        ("bottle", "bottle"),
+        ("chair", "chair"),
+        ("wg", "wine glass"),
+    ]
+    expected = Sides().of_mesh(library_mesh("ball"))
+    np.testing.assert_allclose(library.embeddings["sides"].block(0), expected, atol=1e-3)
+    # What another source said belonged to the old mesh.
+    assert [len(library.embeddings["other"].block(number)) for number in range(3)] == [0, 1, 0]
+    assert library.mesh(0).content_hash == library_mesh("ball").content_hash
+
+
+def test_a_new_source_is_added_to_all(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    new = [NewMesh(path, label, label) for label, path in files.items()]
+    add_meshes(tmp_path / "lib", new, [Sides()], cache=cache)
+    _, report = reindex(tmp_path / "lib", [Sides("more")], cache=cache)
+    assert (report.added, report.changed, report.dropped) == (0, 3, 0)
+    library = open_library(tmp_path / "lib")
+    assert {name: len(vectors.vectors) for name, vectors in library.embeddings.items()} == {"sides": 3, "more": 3}
+    assert reindex(tmp_path / "lib", [Sides("more")], cache=cache)[1].changed == 0
+
+
+def test_a_folder_of_meshes_becomes_a_library(tmp_path: Path, cache: ArrayCache) -> None:
+    for name, label in (("a", "chair"), ("b", "tennis_racket"), ("a", "table")):
+        write_glb(tmp_path / "meshes" / label / f"{name}.glb", library_mesh(label))
+    (tmp_path / "meshes" / "loose.obj").write_text("v 0 0 0\n")
+    library, report = reindex(tmp_path, [Sides()], cache=cache)
+    assert report.added == 3
+    assert [(entry.id, entry.label) for entry in library.entries] == [
+        ("a", "chair"),
+        ("table/a.glb", "table"),
+        ("b", "tennis racket"),
+    ]
+    assert [Path(file).name for file, _ in report.refused] == ["loose.obj"]
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no folder"):
+        reindex(tmp_path / "nowhere", [])
+
+
+def test_mesh_files_below_folders(tmp_path: Path, files: dict[str, Path]) -> None:
+    (tmp_path / "files" / "notes.txt").touch()
+    (tmp_path / "files" / "link.glb").symlink_to(files["chair"])
+    assert meshes_in([tmp_path / "files"]) == sorted(files.values())
+    assert meshes_in([files["table"]]) == [files["table"]]
+    for wrong in (tmp_path / "nowhere", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(InputError):
+            meshes_in([wrong])
+
+
+def test_mesh_limits_hold(tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ivlm_core.objects.loading.MAX_MESH_FILE_BYTES", 100)
+    library, report = add_meshes(tmp_path / "lib", [NewMesh(files["chair"], "chair")], [])
+    assert len(library) == 0
+    assert "at most 100 are read" in report.refused[0][1]
+    with pytest.raises(MeshError):
+        load_mesh(files["chair"])
