@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from ivlm_core.errors import CheckpointError, ConfigError, InputError, IvlmError, MeshError
 from ivlm_core.types import (
+    BodyKeypoints,
     CameraIntrinsics,
+    ContactSummary,
     Frame,
     FrameResult,
     HumanContact,
@@ -14,6 +16,8 @@ from ivlm_core.types import (
     Mesh,
     ObjectAffordance,
     ObjectQuery,
+    PosedBody,
+    Reconstruction,
     Unanswered,
     ViewPack,
 )
@@ -24,9 +28,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BodyKeypoints",
     "CameraIntrinsics",
     "CheckpointError",
     "ConfigError",
+    "ContactSummary",
     "Frame",
     "FrameResult",
     "HumanContact",
@@ -38,6 +44,8 @@ __all__ = [
     "ObjectAffordance",
     "ObjectQuery",
     "Pipeline",
+    "PosedBody",
+    "Reconstruction",
     "Unanswered",
     "ViewPack",
 ]

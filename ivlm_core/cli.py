@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "already is then checked as it is",
     )
 
-    _command(commands, "objects", objects_command, "the labels of the built-in object library")
+    _add_objects(commands)
 
     _add_synth(commands)
 
@@ -166,6 +166,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor = _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
     doctor.add_argument("--model", default="tiny", help="the profile whose files are looked for (default: %(default)s)")
     return parser
+
+
+def _add_objects(commands: Any) -> None:
+    from ivlm_core.objects.command import add_arguments
+
+    add_arguments(_command(commands, "objects", objects_command, "list the built-in shapes; fill and search libraries"))
 
 
 def _add_synth(commands: Any) -> None:
@@ -292,22 +298,10 @@ def convert_command(options: argparse.Namespace) -> int:
 
 
 def objects_command(options: argparse.Namespace) -> int:
-    """`ivlm objects`: what the library holds."""
-    from ivlm_core.objects import library_labels, library_mesh
+    """`ivlm objects`: the built-in shapes, and libraries of meshes."""
+    from ivlm_core.objects.command import run
 
-    rows = []
-    for label in library_labels():
-        mesh = library_mesh(label)
-        size = (mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).tolist()
-        rows.append({"label": label, "vertices": len(mesh.vertices), "faces": len(mesh.faces), "size_m": size})
-    if options.json:
-        print(json.dumps({"objects": rows}))
-    else:
-        print(f"{'label':16} {'vertices':>8} {'faces':>8}  size in metres (x, y, z)")
-        for row in rows:
-            size = " × ".join(f"{side:.2f}" for side in row["size_m"])
-            print(f"{row['label']:16} {row['vertices']:8} {row['faces']:8}  {size}")
-    return 0
+    return run(options)
 
 
 def synth_command(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""One frame from image to contact: reason → render → localize → lift."""
+"""One frame from image to contact, and to objects in the scene: reason → render → localize → lift → reconstruct."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from ivlm_core.errors import ConfigError, IvlmError, shown
 from ivlm_core.lift import lift_masks
 from ivlm_core.localize import NO_CAMERA, Localizer, covered_patches, resize_masks
 from ivlm_core.model_files import checkpoint_of
-from ivlm_core.objects import ObjectMatch, find_object, normalize_for_views
+from ivlm_core.objects import ObjectLibrary, ObjectMatch, find_object, normalize_for_views, open_library
 from ivlm_core.reason import (
     ContactTokenizer,
     Question,
@@ -43,15 +43,23 @@ from ivlm_core.types import (
     Mesh,
     ObjectAffordance,
     ObjectQuery,
+    Reconstruction,
     Unanswered,
     ViewPack,
 )
+
+if TYPE_CHECKING:
+    from ivlm_core.reconstruct import Reconstructor
 
 MAX_QUERIES = 32
 QUANTIZATIONS = ("none", "int8")
 GRAPHS = ("auto", "off")
 # The modes that need the objects' meshes.
 OBJECT_MODES = ("joint", "affordance", "object_contact")
+# The modes whose objects can be put into the scene.
+SCENE_MODES = ("joint", "human", "affordance", "object_contact")
+# Objects whose meshes are remembered, so that one object keeps its mesh from frame to frame.
+OBJECTS_REMEMBERED = 64
 # Objects whose views and embeddings stay in memory; about 10 MB each at `tiny`.
 OBJECTS_IN_MEMORY = 16
 
@@ -103,7 +111,13 @@ class Pipeline:
         mode: str = "joint",
         output: tuple[BodyModel, BodyMap] | None = None,
         weights: str | None = None,
+        library: ObjectLibrary | None = None,
+        reconstructor: Reconstructor | None = None,
     ) -> None:
+        if reconstructor is not None and mode not in SCENE_MODES:
+            raise ConfigError(
+                "reconstruct", f"is asked for in the mode {shown(mode)}", f"choose {', '.join(SCENE_MODES)}"
+            )
         self.profile = profile
         self._predicted = body
         self.body = output[0] if output else body
@@ -114,6 +128,8 @@ class Pipeline:
         self._cache = cache
         self._lock = threading.Lock()
         self._objects: OrderedDict[str, _Views] = OrderedDict()
+        self._library, self._reconstructor = library, reconstructor
+        self._matches: OrderedDict[tuple[str, str], ObjectMatch] = OrderedDict()
         self._questions(ObjectQuery("object"))  # a wrong mode fails here, not at the first frame
         self._body = self._views(body.mesh, human=True)
         self._body_map = output[1] if output else None
@@ -135,6 +151,10 @@ class Pipeline:
         output_body: str = "",
         output_body_path: Path | None = None,
         body_map_path: Path | None = None,
+        library: Path | None = None,
+        reconstruct: bool = False,
+        tracking: bool = True,
+        sam: Path | None = None,
     ) -> Pipeline:
         """Load a model and prepare everything that does not depend on a frame.
 
@@ -155,6 +175,11 @@ class Pipeline:
         graphs : `auto` (on CUDA the short passes of the language model are captured once and replayed) or `off`.
         output_body, output_body_path : body model that human contact is converted to; empty for none.
         body_map_path : a map from `body` to `output_body` (see `load_body_map`); None to compute one.
+        library : folder of an object library (`ivlm objects`), looked into before the built-in one.
+        reconstruct : whether objects are fitted into the scene; of each frame that needs the camera's intrinsics and
+            a posed body or keypoints. tracking : whether a fit goes on from the last frame's pose.
+        sam : file with the weights of the Segment Anything model, for the masks of objects that have only a box; None
+            to cut them out by their colours.
 
         Raises
         ------
@@ -166,6 +191,9 @@ class Pipeline:
         output = _output(predicted, output_body, output_body_path, body_map_path, cache)
         if graphs not in GRAPHS:
             raise ConfigError("graphs", f"is {shown(graphs)}", f"choose {' or '.join(GRAPHS)}")
+        if not reconstruct and sam is not None:
+            raise ConfigError("sam", "is given, and nothing is to be fitted", "set reconstruct, or leave it out")
+        meshes = open_library(library) if library is not None else None
         directory = checkpoint_of(model)
         profile = load_profile(directory)
         target, precision = _device(device), _precision(dtype, device)
@@ -195,12 +223,19 @@ class Pipeline:
                 mode,
                 output=output,
                 weights=checkpoint_hash(directory, str(precision), quantize),
+                library=meshes,
+                reconstructor=_reconstructor(cache, tracking, sam, (predicted, *(output or ())[:1]), target)
+                if reconstruct
+                else None,
             )
 
     def forget(self) -> None:
         """Answer the next frame as a fresh pipeline would, to the last bit, whatever was asked before."""
         with self._lock:
             self._reasoner.forget()
+            self._matches.clear()
+            if self._reconstructor is not None:
+                self._reconstructor.forget()
 
     @property
     def device(self) -> torch.device:
@@ -243,11 +278,11 @@ class Pipeline:
             self._reasoner.steps.release,
         )
         with self._lock, memory, _timed(seconds, "total"):
-            matches = [find_object(query) for query in queries] if self.mode in OBJECT_MODES else []
+            matches = self._find_objects(frame, queries)
             with _timed(seconds, "reason"):
                 asked = self._reason(frame, queries)
             with _timed(seconds, "render"):
-                objects = [self._object_views(match.mesh) for match in matches]
+                objects = [self._object_views(match.mesh) for match in matches] if self.mode in OBJECT_MODES else []
             answered = [item for item in asked if item.answer.embedding is not None]
             bodies = [item for item in answered if item.question.side == "human"]
             pictures = [item for item in answered if item.question.side == "general"]
@@ -267,26 +302,83 @@ class Pipeline:
                 lifted = [
                     self._lift(masks, views.pack)[0] for masks, (_, _, views) in zip(thing_masks, things, strict=True)
                 ]
-        human_contacts = [
-            self._human_contact(item, probability) for item, probability in zip(bodies, human, strict=True)
-        ]
+            human_contacts = [
+                self._human_contact(item, probability) for item, probability in zip(bodies, human, strict=True)
+            ]
+            affordances = [
+                _object_affordance(item, match, views.pack, probability)
+                for (item, match, views), probability in zip(things, lifted, strict=True)
+            ]
+            scene: tuple[Reconstruction, ...] = ()
+            if self._reconstructor is not None:
+                touched = {item.number: contact for item, contact in zip(bodies, human_contacts, strict=True)}
+                used = {item.number: affordance for (item, _, _), affordance in zip(things, affordances, strict=True)}
+                with _timed(seconds, "reconstruct"):
+                    scene = self._reconstruct(frame, queries, matches, touched, used)
         if self.mode == "binary" and human_contacts:
             human_contacts = [self._union(human_contacts)]
         return FrameResult(
             human_contacts=tuple(human_contacts),
-            object_affordances=tuple(
-                _object_affordance(item, match, views.pack, probability)
-                for (item, match, views), probability in zip(things, lifted, strict=True)
-            ),
+            object_affordances=tuple(affordances),
             unanswered=tuple(_unanswered(item) for item in asked if item.answer.embedding is None),
             image_contacts=tuple(
                 _image_contact(item, probability) for item, probability in zip(pictures, picture_masks, strict=True)
             ),
+            reconstructions=scene,
             seconds=seconds,
             model=self.profile.name,
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
         )
+
+    def _find_objects(self, frame: Frame, queries: Sequence[ObjectQuery]) -> list[ObjectMatch]:
+        """The mesh of every query; where objects are put into the scene, the one that looks most like the picture's."""
+        if self._reconstructor is None:
+            if self.mode not in OBJECT_MODES:
+                return []
+            return [find_object(query, library=self._library) for query in queries]
+        return [self._remembered(frame, query) for query in queries]
+
+    def _remembered(self, frame: Frame, query: ObjectQuery) -> ObjectMatch:
+        """An object with an identifier keeps the mesh that was chosen when it was first seen."""
+        key = (query.object_id, query.label)
+        if not query.object_id or query.mesh is not None:
+            return find_object(query, frame, self._library)
+        if key not in self._matches:
+            self._matches[key] = find_object(query, frame, self._library)
+            if len(self._matches) > OBJECTS_REMEMBERED:
+                self._matches.popitem(last=False)
+        self._matches.move_to_end(key)
+        return self._matches[key]
+
+    def _reconstruct(
+        self,
+        frame: Frame,
+        queries: Sequence[ObjectQuery],
+        matches: Sequence[ObjectMatch],
+        touched: Mapping[int, HumanContact],
+        used: Mapping[int, ObjectAffordance],
+    ) -> tuple[Reconstruction, ...]:
+        """Every query's object in the scene."""
+        from ivlm_core.reconstruct import FitRequest
+
+        requests = []
+        for number, (query, match) in enumerate(zip(queries, matches, strict=True)):
+            contact, affordance = touched.get(number), used.get(number)
+            requests.append(
+                FitRequest(
+                    query,
+                    match.mesh,
+                    contact.probability if contact is not None else None,
+                    self.body,
+                    affordance.probability if affordance is not None else None,
+                    match.scale,
+                )
+            )
+        assert self._reconstructor is not None
+        # Poses are found along gradients.
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._reconstructor.run(frame, requests)
 
     @property
     def _reasoner(self) -> Reasoner:
@@ -470,6 +562,16 @@ def _output(
         field = "output_body_path" if "path" in error.field else "output_body"
         raise ConfigError(field, error.problem, error.remedy) from error
     return target, load_body_map(map_path, predicted, target) if map_path else body_map(predicted, target, cache)
+
+
+def _reconstructor(
+    cache: ArrayCache, tracking: bool, sam: Path | None, bodies: Sequence[BodyModel], device: torch.device
+) -> Reconstructor:
+    """What puts objects into the scene; imported late, because it brings Open3D."""
+    from ivlm_core.reconstruct import Reconstructor, SamSegmenter, SceneSettings
+
+    segmenter = SamSegmenter(sam, str(device)) if sam is not None else None
+    return Reconstructor(SceneSettings(tracking=tracking), cache, segmenter, {body.name: body for body in bodies})
 
 
 def _device(name: str) -> torch.device:

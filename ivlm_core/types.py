@@ -475,7 +475,8 @@ class Reconstruction:
     residuals : name → value of what was reached: `mask_iou`, `contact_cm`, `penetration_cm`, `depth_cm`, those that
         could be measured.
     state : `cold` (many starts), `refined` (from the last pose) or `kept` (the last pose still fits).
-    body : the person, or None. summary : for planners; None without contact.
+    body : the person, or None. body_contact : (V,) float32, the person's contact with the object on `body`'s vertices,
+        or None. summary : for planners; None without contact.
     notes : what was simplified or is only roughly known, for people.
     """
 
@@ -489,6 +490,7 @@ class Reconstruction:
     residuals: Mapping[str, float] = field(default_factory=dict)
     state: str = "cold"
     body: PosedBody | None = None
+    body_contact: FloatArray | None = None
     summary: ContactSummary | None = None
     object_id: str = ""
     person_id: str = ""

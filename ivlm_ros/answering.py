@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage
 
 from ivlm_core.errors import InputError, IvlmError
-from ivlm_core.types import Frame, FrameResult, ObjectQuery
+from ivlm_core.types import BodyKeypoints, Frame, FrameResult, ObjectQuery, PosedBody
 from ivlm_ros.conversions import (
     intrinsics_from_camera_info,
     queries_from_objects,
@@ -19,11 +19,14 @@ from ivlm_ros.conversions import (
     rgb_from_image,
     stamp_ns,
 )
+from ivlm_ros.scene_inputs import depth_from_image, people_from_bodies
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sensor_msgs.msg import CameraInfo, Image
 
-    from ivlm_ros.msg import DetectedObject
+    from ivlm_ros.msg import DetectedObject, HumanBodyArray
 
 
 class Runnable(Protocol):
@@ -42,7 +45,7 @@ class Question:
 
     Attributes
     ----------
-    refused : one error for each detection or camera_info that cannot be used; the others go on without it.
+    refused : one error for each detection, camera_info, person or depth that cannot be used; the rest goes on without.
     seconds : wall time of the conversion.
     """
 
@@ -58,8 +61,15 @@ def question_from_messages(
     labels: Sequence[str],
     camera_info: CameraInfo | None,
     max_objects: int,
+    bodies: HumanBodyArray | None = None,
+    depth: Image | None = None,
+    body_path: Path | None = None,
 ) -> Question:
     """Convert one image and the objects (or, where given, the labels) to ask about.
+
+    Parameters
+    ----------
+    bodies, depth : the people and the depth image that belong to the image. body_path : see `people_from_bodies`.
 
     Raises
     ------
@@ -89,7 +99,16 @@ def question_from_messages(
     else:
         queries, errors = queries_from_objects(objects, (size[0], size[1]), max_objects)
         refused += errors
-    frame = Frame(rgb, intrinsics, stamp_ns=stamp_ns(image.header), frame_id=image.header.frame_id)
+    metres, people, joints = None, tuple[PosedBody, ...](), tuple[BodyKeypoints, ...]()
+    if depth is not None:
+        try:
+            metres = depth_from_image(depth, (size[0], size[1]))
+        except IvlmError as error:
+            refused.append(error)
+    if bodies is not None:
+        people, joints, wrong = people_from_bodies(bodies.bodies, body_path)
+        refused += wrong
+    frame = Frame(rgb, intrinsics, metres, stamp_ns(image.header), image.header.frame_id, people, joints)
     return Question(frame, tuple(queries), tuple(refused), time.perf_counter() - start)
 
 

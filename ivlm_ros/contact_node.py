@@ -33,6 +33,7 @@ from ivlm_core.types import Frame, ObjectQuery
 from ivlm_ros.answering import ask, question_from_messages, reason_of_nothing
 from ivlm_ros.inputs import Inputs, Job
 from ivlm_ros.messages import human_contact_array, object_affordance_array
+from ivlm_ros.msg import HumanBodyArray
 from ivlm_ros.outputs import Outputs
 from ivlm_ros.parameters import NodeParameters, ParameterStore
 from ivlm_ros.reporting import Reporter
@@ -73,6 +74,10 @@ def _load_pipeline(parameters: NodeParameters) -> Any:
         output_body=parameters.output_body_model,
         output_body_path=Path(parameters.output_body_model_path) if parameters.output_body_model_path else None,
         body_map_path=Path(parameters.body_map_path) if parameters.body_map_path else None,
+        library=Path(parameters.objects_path) if parameters.objects_path else None,
+        reconstruct=parameters.reconstruct,
+        tracking=parameters.tracking,
+        sam=Path(parameters.sam_path) if parameters.sam_path else None,
     )
 
 
@@ -148,7 +153,7 @@ class ContactNode(LifecycleNode):
         pipeline = self._load_pipeline(values)
         # The first run pays for lazy initialisation everywhere; the first real frame should not.
         pipeline.run(Frame(np.full((480, 640, 3), 127, np.uint8)), [ObjectQuery("chair")])
-        self._outputs = Outputs(self, values.body_frame, values.marker_triangles)
+        self._outputs = Outputs(self, values.body_frame, values.marker_triangles, values.shown, values.contact_points)
         self._pipeline = pipeline
         self.get_logger().info(f"model '{values.model}' ready in {time.monotonic() - start:.1f} s")
         return self._entered("inactive", super().on_configure(state))
@@ -247,7 +252,16 @@ class ContactNode(LifecycleNode):
         pipeline, outputs, values = self._pipeline, self._outputs, self.parameters.values
         taken, processor = time.monotonic(), time.thread_time()
         try:
-            question = question_from_messages(job.image, job.objects, job.labels, job.camera_info, values.max_objects)
+            question = question_from_messages(
+                job.image,
+                job.objects,
+                job.labels,
+                job.camera_info,
+                values.max_objects,
+                job.bodies,
+                job.depth,
+                Path(values.body_model_path) if values.body_model_path else None,
+            )
             for error in question.refused:
                 self.reporter.bad_input(error)
         except IvlmError as error:
@@ -316,6 +330,9 @@ class ContactNode(LifecycleNode):
             values.asked_always,
             info if info.width or info.height else None,
             values.max_objects,
+            HumanBodyArray(header=request.image.header, bodies=request.bodies),
+            request.depth if request.depth.width or request.depth.height else None,
+            Path(values.body_model_path) if values.body_model_path else None,
         )
         for error in question.refused:
             self.reporter.bad_input(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -12,8 +12,9 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ivlm_core.errors import IvlmError
+from ivlm_ros.companions import Companions
 from ivlm_ros.conversions import check_image, stamp_ns
-from ivlm_ros.msg import DetectedObject, DetectedObjectArray
+from ivlm_ros.msg import DetectedObject, DetectedObjectArray, HumanBodyArray
 from ivlm_ros.pairing import StampPairing
 from ivlm_ros.transport import PROFILE_VARIABLES, profile_path
 
@@ -41,6 +42,7 @@ class Job:
     labels : what to ask about in place of detections.
     camera_info : the camera's latest CameraInfo, or None.
     received : `time.monotonic()` when the image arrived.
+    bodies, depth : the people and the depth of the image, where they are read and came in time.
     """
 
     image: Image | CompressedImage
@@ -48,6 +50,8 @@ class Job:
     labels: tuple[str, ...]
     camera_info: CameraInfo | None
     received: float
+    bodies: HumanBodyArray | None = None
+    depth: Image | None = None
 
 
 def qos(reliability: str, depth: int) -> QoSProfile:
@@ -84,8 +88,16 @@ class Inputs:
         self._pairing: StampPairing[tuple[Any, float], DetectedObjectArray] = StampPairing(
             values.sync_queue, round(values.sync_slop * 1e9), self._given_up
         )
+        self._companions: Companions[Job] = Companions(
+            values.companions,
+            values.sync_queue,
+            round(values.sync_slop * 1e9),
+            lambda name: node.count_publishers(node.resolve_topic_name(name)) > 0,
+            lambda job, found: deliver(replace(job, **found)),
+            self._missing,
+        )
         self._camera_info: CameraInfo | None = None
-        self._newest_stamp: dict[str, int | None] = {"image": None, "detections": None}
+        self._newest_stamp: dict[str, int | None] = {"image": None, "detections": None, "bodies": None, "depth": None}
         started = time.monotonic()
         self._seen = {"image": started, "detections": started, "job": started}
         self.image_topic = node.resolve_topic_name("image")
@@ -103,6 +115,17 @@ class Inputs:
             ),
             self._subscribe(CameraInfo, "camera_info", self._on_camera_info, qos("best_effort", 1), groups[1]),
         ]
+        kinds = {"bodies": HumanBodyArray, "depth": Image}
+        self._subscriptions += [
+            self._subscribe(
+                kinds[name],
+                name,
+                lambda message, name=name: self._on_companion(name, message),
+                qos("best_effort", values.sync_queue if name == "bodies" else 2),
+                groups[1],
+            )
+            for name in values.companions
+        ]
 
     def close(self) -> None:
         """Unsubscribe and forget what waits."""
@@ -110,10 +133,12 @@ class Inputs:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
         self._pairing.clear()
+        self._companions.clear()
 
     def starved(self) -> str:
         """One sentence on why nothing reaches the model, or an empty text while it does. Call it once a second."""
         self._detector = self._node.count_publishers(self.detections_topic) > 0
+        self._companions.look()
         now, limit = time.monotonic(), self._parameters.values.silence_timeout
         if not self._enabled():
             return ""
@@ -230,6 +255,11 @@ class Inputs:
             (image, received), detections = pair
             self._hand_over(image, received, tuple(detections.objects), ())
 
+    def _on_companion(self, name: str, message: HumanBodyArray | Image) -> None:
+        if self._enabled():
+            self._counters.add(f"{name}_received")
+            self._companions.add(name, self._note_stamp(name, message), message)
+
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
@@ -241,7 +271,7 @@ class Inputs:
         labels: tuple[str, ...],
     ) -> None:
         self._seen["job"] = time.monotonic()
-        self._deliver(Job(image, objects, labels, self._camera_info, received))
+        self._companions.put(stamp_ns(image.header), Job(image, objects, labels, self._camera_info, received))
 
     def _note_stamp(self, name: str, message: Any) -> int:
         stamp, newest = stamp_ns(message.header), self._newest_stamp[name]
@@ -250,6 +280,10 @@ class Inputs:
             self._log.say(f"jump/{name}", f"the stamps of '{name}' jumped back: starting over from there", "info")
         self._newest_stamp[name] = stamp
         return stamp
+
+    def _missing(self, name: str) -> None:
+        self._counters.add("without", name)
+        self._log.say(f"without/{name}", f"an image went on without '{name}': none with its stamp came in time", "info")
 
     def _given_up(self, reason: str) -> None:
         self._counters.add("dropped", reason)

@@ -6,13 +6,15 @@ from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 
-from ivlm_ros.msg import HumanContact, HumanContactArray, ObjectAffordance, ObjectAffordanceArray
+from ivlm_ros.msg import FreeRegion, HumanContact, HumanContactArray, ObjectAffordance, ObjectAffordanceArray
 
 if TYPE_CHECKING:
     from std_msgs.msg import Header
 
-    from ivlm_core.types import FloatArray, FrameResult
+    from ivlm_core.types import ContactSummary, FloatArray, FrameResult, Reconstruction
+    from ivlm_core.types import ObjectAffordance as Affordance
 
 
 def human_contact_array(result: FrameResult, header: Header, threshold: float) -> HumanContactArray:
@@ -49,33 +51,101 @@ def human_contact_array(result: FrameResult, header: Header, threshold: float) -
 def object_affordance_array(result: FrameResult, header: Header, threshold: float) -> ObjectAffordanceArray:
     """The object affordances of one frame; `header` is the input image's and is used as it is.
 
-    Vertices with a value of at least `threshold` in [0, 1] are listed, ascending. No pose is known: `pose_valid` is
-    false, the pose is the identity and the scale 1.
+    Vertices with a value of at least `threshold` in [0, 1] are listed, ascending. Where the object was not fitted into
+    the scene, `pose_valid` is false, the pose is the identity and the scale 1.
     """
     message = ObjectAffordanceArray(header=header, model=result.model)
     for affordance in result.object_affordances:
         indices, values = sparse(affordance.probability, threshold)
-        message.affordances.append(
-            ObjectAffordance(
-                header=header,
-                object_id=affordance.object_id,
-                object_label=affordance.object_label,
-                affordance=affordance.affordance,
-                mesh_resource=affordance.mesh_resource,
-                mesh_source=affordance.mesh_source,
-                vertex_count=len(affordance.probability),
-                topology_hash=affordance.mesh.topology_hash,
-                vertex_indices=indices,
-                values=values,
-                threshold=float(threshold),
-                answer=affordance.answer,
-                confidence=float(affordance.confidence),
-                scale=1.0,
-                pose_valid=False,
-            )
+        entry = ObjectAffordance(
+            header=header,
+            object_id=affordance.object_id,
+            object_label=affordance.object_label,
+            affordance=affordance.affordance,
+            mesh_resource=affordance.mesh_resource,
+            mesh_source=affordance.mesh_source,
+            vertex_count=len(affordance.probability),
+            topology_hash=affordance.mesh.topology_hash,
+            vertex_indices=indices,
+            values=values,
+            threshold=float(threshold),
+            answer=affordance.answer,
+            confidence=float(affordance.confidence),
+            scale=1.0,
+            pose_valid=False,
         )
+        fitted = reconstruction_of(affordance, result)
+        if fitted is not None:
+            _add_scene(entry, fitted)
+        message.affordances.append(entry)
     _add_unanswered(message, result, "object")
     return message
+
+
+def reconstruction_of(affordance: Affordance, result: FrameResult) -> Reconstruction | None:
+    """The same object in the scene, or None where objects are not fitted."""
+    same = [
+        fitted
+        for fitted in result.reconstructions
+        if (fitted.object_id, fitted.object_label) == (affordance.object_id, affordance.object_label)
+    ]
+    twins = [
+        other
+        for other in result.object_affordances
+        if (other.object_id, other.object_label) == (affordance.object_id, affordance.object_label)
+    ]
+    # Objects without identifiers may share their label: both lists are in the order of the queries.
+    place = next(number for number, other in enumerate(twins) if other is affordance)
+    return same[place] if place < len(same) else None
+
+
+def pose_of(fitted: Reconstruction) -> Pose:
+    """Where the mesh is in the optical frame, its scale left out."""
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = (float(value) for value in Rotation.from_matrix(fitted.rotation).as_quat())
+    return Pose(position=point(fitted.translation), orientation=Quaternion(x=x, y=y, z=z, w=w))
+
+
+def point(values: FloatArray) -> Point:
+    """(3,) metres."""
+    x, y, z = (float(value) for value in values)
+    return Point(x=x, y=y, z=z)
+
+
+def _vector(values: FloatArray) -> Vector3:
+    x, y, z = (float(value) for value in values)
+    return Vector3(x=x, y=y, z=z)
+
+
+def _add_scene(entry: ObjectAffordance, fitted: Reconstruction) -> None:
+    entry.pose_valid = fitted.pose_valid
+    entry.pose_reason = "" if fitted.pose_valid else fitted.reason
+    if fitted.pose_valid:
+        entry.pose, entry.scale, entry.pose_state = pose_of(fitted), float(fitted.scale), fitted.state
+    known = {name: float(value) for name, value in fitted.residuals.items() if np.isfinite(value)}
+    entry.residual_names, entry.residuals = list(known), array("f", known.values())
+    if fitted.summary is not None:
+        _add_summary(entry, fitted.summary)
+
+
+def _add_summary(entry: ObjectAffordance, summary: ContactSummary) -> None:
+    entry.contact_valid = True
+    entry.contact_centroid = point(summary.centroid)
+    entry.contact_area_cm2 = float(summary.area_cm2)
+    entry.contact_normal = _vector(summary.normal)
+    for region in summary.free_regions:
+        indices = array("I")
+        indices.frombytes(np.sort(region.vertices).astype(np.uint32).tobytes())
+        entry.free_regions.append(
+            FreeRegion(
+                centroid=point(region.centroid),
+                normal=_vector(region.normal),
+                area_cm2=float(region.area_cm2),
+                affordance=float(region.affordance),
+                vertex_indices=indices,
+            )
+        )
 
 
 def sparse(values: FloatArray, threshold: float) -> tuple[array[int], array[float]]:

@@ -50,8 +50,12 @@ class NodeParameters:
     image_reliability: str = "best_effort"
     detections_reliability: str = "best_effort"
     detections_type: str = "ivlm_ros"
-    use_depth: bool = False
+    reconstruct: bool = False
     use_bodies: bool = False
+    use_depth: bool = False
+    tracking: bool = True
+    objects_path: str = ""
+    sam_path: str = ""
     sync_queue: int = 10
     sync_slop: float = 0.0
     labels: tuple[str, ...] = field(default=())
@@ -59,6 +63,8 @@ class NodeParameters:
     max_rate: float = 0.0
     max_objects: int = 8
     silence_timeout: float = 5.0
+    markers: str = "auto"
+    contact_points: bool = False
     marker_triangles: int = 2000
     body_frame: str = "ivlm_body"
 
@@ -66,6 +72,19 @@ class NodeParameters:
     def asked_always(self) -> tuple[str, ...]:
         """What is asked of every image whether or not a detector runs: the surroundings, in the mode `scene`."""
         return ("scene",) if self.mode == "scene" else ()
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The topics that an image waits for beside its detections; they serve nothing but the scene."""
+        chosen = (("bodies", self.use_bodies), ("depth", self.use_depth))
+        return tuple(name for name, used in chosen if used and self.reconstruct)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Which markers are made: `canonical` (in `body_frame`), `scene` (in the camera's frame)."""
+        if self.markers == "auto":
+            return ("scene",) if self.reconstruct else ("canonical",)
+        return {"both": ("canonical", "scene"), "off": ()}.get(self.markers, (self.markers,))
 
 
 Check = Callable[[str, Any], None]
@@ -122,14 +141,6 @@ def _detections_type(name: str, value: Any) -> None:
         )
     if value != "ivlm_ros":
         raise ConfigError(name, f"is {shown(value)}", "choose ivlm_ros")
-
-
-def _not_yet(what: str) -> Check:
-    def check(name: str, value: Any) -> None:
-        if value:
-            raise ConfigError(name, f"{what} are not supported yet", "leave it false")
-
-    return check
 
 
 TABLE: dict[str, Entry] = {
@@ -216,21 +227,41 @@ TABLE: dict[str, Entry] = {
         Changes.UNCONFIGURED,
         check=_detections_type,
     ),
-    "use_depth": Entry(
-        "Use depth images. Not supported yet: must be false.", Changes.UNCONFIGURED, check=_not_yet("depth images")
+    "reconstruct": Entry(
+        "Fit the objects into the scene, metres in the camera's frame; needs camera_info, and posed bodies or keypoints "
+        "where contact is to say anything. Modes joint, human, affordance and object_contact.",
+        Changes.UNCONFIGURED,
     ),
     "use_bodies": Entry(
-        "Use posed bodies of an estimator. Not supported yet: must be false.",
+        "Read people from the topic 'bodies' (ivlm_ros/HumanBodyArray), stamped like the image; with reconstruct.",
         Changes.UNCONFIGURED,
-        check=_not_yet("posed bodies"),
+    ),
+    "use_depth": Entry(
+        "Read depth images from the topic 'depth' (16UC1 or 32FC1), registered to the image; with reconstruct.",
+        Changes.UNCONFIGURED,
+    ),
+    "tracking": Entry(
+        "Let the fit of an object go on from its last pose; false: every frame starts from nothing.",
+        Changes.UNCONFIGURED,
+    ),
+    "objects_path": Entry(
+        "Folder of an object library (made by 'ivlm objects add'), looked into before the built-in one; empty for none.",
+        Changes.UNCONFIGURED,
+    ),
+    "sam_path": Entry(
+        "File with the weights of the Segment Anything model, which then cuts out objects that come without a mask; "
+        "empty: they are cut out by their colours. With reconstruct.",
+        Changes.UNCONFIGURED,
     ),
     "sync_queue": Entry(
-        "How many images (and detections) wait for their counterpart; the oldest is dropped when one more arrives.",
+        "How many images (and detections, bodies, depth images) wait for their counterpart; the oldest is dropped, or "
+        "goes on without, when one more arrives.",
         Changes.UNCONFIGURED,
         bounds=(1, 100),
     ),
     "sync_slop": Entry(
-        "Largest difference between the stamps of an image and its detections, seconds; 0: equal stamps only.",
+        "Largest difference between the stamps of an image and its detections, bodies and depth, seconds; 0: equal "
+        "stamps only.",
         Changes.UNCONFIGURED,
         bounds=(0.0, 1.0),
     ),
@@ -253,11 +284,21 @@ TABLE: dict[str, Entry] = {
     "silence_timeout": Entry(
         "After how many seconds without input the node says what is missing.", Changes.ANY_TIME, bounds=(0.5, 3600.0)
     ),
+    "markers": Entry(
+        "What ~/markers shows: canonical (bodies and objects side by side in body_frame), scene (posed bodies and fitted "
+        "objects in the camera's frame), both, off, or auto (scene with reconstruct, else canonical).",
+        Changes.UNCONFIGURED,
+        choices=("auto", "canonical", "scene", "both", "off"),
+    ),
+    "contact_points": Entry(
+        "Publish ~/contact_points (sensor_msgs/PointCloud2): the contact of the fitted scene as points with normals.",
+        Changes.UNCONFIGURED,
+    ),
     "marker_triangles": Entry(
         "Most triangles of one marker; larger meshes are simplified.", Changes.UNCONFIGURED, bounds=(100, 50_000)
     ),
     "body_frame": Entry(
-        "Frame of the markers (x forward, y left, z up); not connected to the camera's frame.",
+        "Frame of the canonical markers (x forward, y left, z up); not connected to the camera's frame.",
         Changes.UNCONFIGURED,
         check=_not_empty,
     ),

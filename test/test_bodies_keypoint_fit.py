@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from ivlm_core.bodies.keypoint_fit import BodyFit, fit_keypoints
+from ivlm_core.bodies import BodyFit, fit_keypoints
 from ivlm_core.bodies.keypoint_solver import FitSettings
 from ivlm_core.bodies.pose_prior import PosePrior
 from ivlm_core.bodies.skeleton import HANGERS, JOINTS, LANDMARKS, chained, paths
@@ -92,6 +93,46 @@ def test_depth_says_how_far_away_somebody_is() -> None:
     np.testing.assert_array_equal(holes.joints, without.joints)
 
 
+def test_who_leans_to_the_camera_is_told_by_the_way_up() -> None:
+    points = somebody(0.0)
+    middle = points[17]
+    # The whole person leans 35° towards the camera: hardly seen in the picture, unless the way up leans as well.
+    lean = Rotation.from_euler("x", 35, degrees=True).as_matrix()
+    leaning = (points - middle) @ lean.T + middle
+    assert leaning[17 + JOINTS.index("head"), 2] < middle[2] - 0.2
+    seen = keypoints(leaning)
+    errors = [
+        root_aligned(fit_keypoints(seen, CAMERA, settings=QUICK, up=up), leaning).mean()
+        for up in (None, lean @ [0.0, -2.5, 0.0])
+    ]
+    assert errors[1] < 0.1
+    assert errors[1] < 0.75 * errors[0]
+
+
+@pytest.mark.parametrize("up", [(0.0, 0.0, 0.0), (0.0, float("nan"), 1.0), (0.0, -1.0), "up"])
+def test_ways_up_that_are_none(up: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        fit_keypoints(keypoints(somebody()), CAMERA, settings=QUICK, up=up)
+    assert caught.value.field == "up"
+
+
+def test_depth_of_another_shape() -> None:
+    with pytest.raises(InputError) as caught:
+        fit_keypoints(keypoints(somebody()), CAMERA, np.ones(7, np.float32), settings=QUICK)
+    assert caught.value.field == "depth"
+
+
+def test_a_person_out_of_the_picture_is_refused_or_reaches_into_it() -> None:
+    seen = keypoints(somebody())
+    outside = replace(seen, points=seen.points + np.float32([3000, 0]))
+    # Detectors give such keypoints a score of 0; who gives them one claims to see them, and has wrong intrinsics.
+    with pytest.raises(InputError, match="out of the picture") as caught:
+        fit_keypoints(outside, CAMERA, settings=QUICK)
+    assert caught.value.field == "keypoints"
+    half = replace(seen, points=seen.points - np.float32([seen.points[:, 0].mean() + 5, 0]))
+    assert fit_keypoints(half, CAMERA, settings=QUICK).explained > 0.9
+
+
 def test_upper_body_only() -> None:
     points = somebody(10.0)
     seen = keypoints(points)
@@ -155,6 +196,21 @@ def test_too_few_keypoints(found: list[str], problem: str) -> None:
     assert caught.value.field == "keypoints"
 
 
+def test_what_is_not_a_number_is_refused_unless_it_was_not_found() -> None:
+    seen = keypoints(somebody())
+    points, scores = seen.points.copy(), seen.scores.copy()
+    points[9] = np.nan
+    with pytest.raises(InputError, match="NaN") as caught:
+        BodyKeypoints(points, scores)
+    assert caught.value.field == "keypoints.points"
+    scores[9] = 0
+    assert fit_keypoints(BodyKeypoints(points, scores), CAMERA, settings=QUICK).explained > 0.9
+    scores[9] = np.nan
+    with pytest.raises(InputError) as caught:
+        BodyKeypoints(seen.points, scores)
+    assert caught.value.field == "keypoints.scores"
+
+
 def test_low_scores_are_keypoints_that_were_not_found() -> None:
     with pytest.raises(InputError, match="too few"):
         fit_keypoints(with_scores(np.full(17, 0.1)), CAMERA, settings=QUICK)
@@ -165,6 +221,12 @@ def test_intrinsics_that_are_no_camera(change: dict[str, float]) -> None:
     with pytest.raises(InputError) as caught:
         fit_keypoints(keypoints(somebody()), replace(CAMERA, **change), settings=QUICK)
     assert caught.value.field == "intrinsics"
+
+
+@pytest.mark.parametrize("focal", [3.0, 60_000.0])
+def test_intrinsics_of_another_camera_are_suspected(focal: float) -> None:
+    with pytest.raises(InputError, match="intrinsics"):
+        fit_keypoints(keypoints(somebody()), replace(CAMERA, fx=focal, fy=focal), settings=QUICK)
 
 
 def test_people_too_small_to_say_anything() -> None:

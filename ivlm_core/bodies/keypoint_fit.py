@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ivlm_core.bodies.fit_bodies import FitBody, fit_body
 from ivlm_core.bodies.pose_prior import PosePrior
 from ivlm_core.bodies.skeleton import LANDMARKS
-from ivlm_core.errors import InputError
+from ivlm_core.errors import InputError, shown
 from ivlm_core.types import COCO_KEYPOINTS, BodyKeypoints, CameraIntrinsics, FloatArray, PosedBody
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def fit_keypoints(
     previous: BodyFit | None = None,
     body: FitBody | None = None,
     settings: FitSettings | None = None,
+    up: ArrayLike | None = None,
 ) -> BodyFit:
     """Fit a body to keypoints. The same input gives the same body.
 
@@ -82,17 +83,19 @@ def fit_keypoints(
     previous : the same person's fit in the last frame; a fit that follows it is some five times faster, and starts over
         where it no longer explains the keypoints.
     body : what to fit, see `fit_body`; Anny by default.
+    up : (3,) against gravity, in the optical frame, any length, where it is known; else cameras are taken to be about
+        level, see `FitSettings`. Whether somebody leans towards the camera or away from it hardly shows in keypoints.
 
     Raises
     ------
-    InputError : intrinsics that are no camera, too few keypoints, a person too small to say anything, keypoints that
-        no body explains, or a body that would reach behind the camera.
+    InputError : intrinsics that are no camera, a way up that is none, too few keypoints, a person too small to say
+        anything or out of the picture, keypoints that no body explains, or a body that would reach behind the camera.
     """
     from ivlm_core.bodies.keypoint_solver import FitSettings
 
     body = fit_body() if body is None else body
     settings = FitSettings() if settings is None else settings
-    seen = _seen(keypoints, intrinsics, depth)
+    seen = _seen(keypoints, intrinsics, depth, up)
     solver = _solver(body, settings)
     solution, tracked = None, False
     if previous is not None and previous.body.body_model == body.name:
@@ -133,7 +136,9 @@ def _solver(body: FitBody, settings: FitSettings) -> Solver:
     return Solver(body, PosePrior.load(), settings)
 
 
-def _seen(keypoints: BodyKeypoints, intrinsics: CameraIntrinsics, depth: FloatArray | None) -> Seen:
+def _seen(
+    keypoints: BodyKeypoints, intrinsics: CameraIntrinsics, depth: FloatArray | None, up: ArrayLike | None
+) -> Seen:
     from ivlm_core.bodies.keypoint_solver import Seen
 
     focal = np.array([intrinsics.fx, intrinsics.fy], dtype=np.float64)
@@ -155,6 +160,13 @@ def _seen(keypoints: BodyKeypoints, intrinsics: CameraIntrinsics, depth: FloatAr
             "or hips",
         )
     pixels = np.where(found[:, None], keypoints.points, 0.0).astype(np.float64)
+    inside = ((pixels > -0.5) & (pixels < np.array([intrinsics.width, intrinsics.height]) - 0.5)).all(axis=1)
+    if not (inside & found).any():
+        raise InputError(
+            "keypoints",
+            f"are all out of the picture of {intrinsics.width}×{intrinsics.height} pixels",
+            "give a score of 0 where nothing was found; are the intrinsics those of this picture's size?",
+        )
     extent = np.ptp(pixels[found], axis=0).max()
     if not MIN_PIXELS <= extent <= 1e5:
         raise InputError("keypoints", f"span {extent:.0f} pixels", f"a person needs {MIN_PIXELS:.0f} or more")
@@ -165,7 +177,18 @@ def _seen(keypoints: BodyKeypoints, intrinsics: CameraIntrinsics, depth: FloatAr
         for number in np.flatnonzero(found):
             surface[number] = _surface(depth, *pixels[number])
     points = np.where(found[:, None], (pixels - centre) / focal, 0.0)
-    return Seen(points, weights, surface, 1.0 / float(focal.min()))
+    return Seen(points, weights, surface, 1.0 / float(focal.min()), None if up is None else _direction_of(up))
+
+
+def _direction_of(up: ArrayLike) -> NDArray[np.float64]:
+    try:
+        vector = np.asarray(up, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.zeros(0)
+    if vector.shape != (3,) or not np.isfinite(vector).all() or not np.linalg.norm(vector) > 1e-6:
+        raise InputError("up", f"is {shown(up)}", "give x, y and z of the way against gravity in the optical frame")
+    unit: NDArray[np.float64] = vector / np.linalg.norm(vector)
+    return unit
 
 
 def _surface(depth: FloatArray, x: float, y: float) -> float:

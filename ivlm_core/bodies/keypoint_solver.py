@@ -3,10 +3,13 @@
 With x_l(θ) the 17 landmarks in the optical frame, p_l where they were seen, s_l their scores and Geman and McClure's
 bounded square ρ(r) = c² r² / (r² + c²), the energy of one start is
 
-    E(θ) = ½ Σ_l s_l ρ(|π(x_l) − p_l| / σ)  +  ½ Σ_l s_l ρ((z_l − d_l − o_l) / σ_l)  +  ½ |z|²  +  ½ |b|²  +  limits
+    E(θ) = ½ Σ_l s_l ρ(|π(x_l) − p_l| / σ)  +  ½ Σ_l s_l ρ((z_l − d_l − o_l) / σ_l)
+           +  ½ ρ(tilt(θ))  +  ½ |c|²  +  ½ |z|²  +  ½ |b|²  +  limits
 
 the second sum only with a depth image (d_l the surface seen at the keypoint, o_l how far behind it the landmark lies).
-θ holds the pelvis's turn from the start, its place as (x/z, y/z, log z), the whitened pose z and the whitened build b.
+`tilt` is how far the pelvis leans from where people of this pose have it, in standard deviations; bounded, because some
+lie. θ holds the pelvis's turn from the start, its place as (x/z, y/z, log z), and, whitened, the tilt of the camera c,
+the pose z and the build b.
 Apart from the limits of knees and elbows this is the negative logarithm of a posterior.
 """
 
@@ -24,9 +27,10 @@ from ivlm_core.bodies.pose_prior import PosePrior
 from ivlm_core.bodies.skeleton import HANGERS, JOINTS, LANDMARKS, paths
 from ivlm_core.types import FloatArray
 
-# θ: turn of the pelvis, place, whitened pose; the build follows.
-_TURN, _PLACE, _POSE = slice(0, 3), slice(3, 6), slice(6, 6 + 3 * (len(JOINTS) - 1))
-_RATES = ((_TURN, 0.06), (_PLACE, 0.02), (_POSE, 0.12))
+# θ: turn of the pelvis, place, and whitened the camera's tilt, the pose and the build, which follows.
+_TURN, _PLACE, _CAMERA, _POSE = slice(0, 3), slice(3, 6), slice(6, 8), slice(8, 8 + 3 * (len(JOINTS) - 1))
+_WHITE = slice(_CAMERA.start, None)
+_RATES = ((_TURN, 0.06), (_PLACE, 0.02), (_CAMERA, 0.1), (_POSE, 0.12))
 _BUILD_RATE = 0.1
 _BETAS = (0.85, 0.98)
 # Metres: where the pelvis may be, and how near a landmark is taken to be at least when it is projected.
@@ -61,6 +65,9 @@ class FitSettings:
     noise : metres at the person by which keypoints are off (one standard deviation); never less than a pixel.
     bound : multiples of the noise beyond which a keypoint is taken for wrong (c above).
     depth_noise : metres, added to the spread of each landmark's depth under the skin. depth_bound : its c.
+    tilt_bound : the c of the pelvis's tilt; who is further from upright lies.
+    looks_down, looks_down_spread, roll_spread : degrees by which a camera looks down whose tilt is not known, and the
+        standard deviations of that and of its roll. known_spread : the same of both where it is known.
     """
 
     cold: tuple[int, ...] = (30, 50, 70)
@@ -70,6 +77,11 @@ class FitSettings:
     bound: float = 5.0
     depth_noise: float = 0.03
     depth_bound: float = 4.0
+    tilt_bound: float = 3.0
+    looks_down: float = 10.0
+    looks_down_spread: float = 15.0
+    roll_spread: float = 5.0
+    known_spread: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +93,14 @@ class Seen:
     points : (17, 2) where the landmarks are on the plane z = 1. weights : (17,) 0 where they were not seen.
     surface : (17,) metres along the optical axis of what is seen there; NaN where unknown.
     pixel : size of a pixel on the plane z = 1.
+    up : (3,) unit, against gravity, in the optical frame; None where unknown.
     """
 
     points: NDArray[np.float64]
     weights: NDArray[np.float64]
     surface: NDArray[np.float64]
     pixel: float
+    up: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +111,8 @@ class Solution:
     ----------
     rotation : (3, 3) the pelvis's, from the model's frame into the optical frame. translation : (3,) metres.
     pose : (19, 3) rotation vectors of the joints but the pelvis. build : (S,).
-    whitened : (P + S,) pose and build as θ has them. landmarks, joints : (17, 3), (20, 3) metres, optical frame.
+    whitened : (2 + P + S,) the camera's tilt, pose and build as θ has them.
+    landmarks, joints : (17, 3), (20, 3) metres, optical frame.
     energy : E. noise : σ on the plane z = 1.
     """
 
@@ -119,6 +134,8 @@ class Solver:
         self.settings = settings
         self._body = body
         self._mean, self._factor = _tensor(prior.pose_mean), _tensor(prior.pose_factor)
+        self._tilt_mean, self._tilt_of_pose = _tensor(prior.tilt_mean), _tensor(prior.tilt_of_pose)
+        self._tilt_sharpness = _tensor(np.linalg.inv(prior.tilt_factor.astype(np.float64)))
         self._offset = prior.depth_offset.astype(np.float64)
         self._depth_noise = np.hypot(prior.depth_spread, settings.depth_noise)
         shapes = len(body.build_mean)
@@ -157,7 +174,7 @@ class Solver:
         """From the last frame's solution, moved to where the keypoints went."""
         starts = _tensor(last.rotation[None])
         theta = torch.zeros(1, len(self._rates))
-        theta[0, _POSE.start :] = torch.from_numpy(last.whitened)
+        theta[0, _WHITE] = torch.from_numpy(last.whitened)
         plane = last.landmarks[:, :2] / np.maximum(last.landmarks[:, 2:], _NEAREST_LANDMARK)
         moved = np.median((seen.points - plane)[seen.weights > 0], axis=0)
         x, y, z = last.translation
@@ -168,6 +185,7 @@ class Solver:
 
     def _problem(self, seen: Seen, distance: float) -> _Problem:
         deep = np.isfinite(seen.surface) & (seen.weights > 0)
+        level, tilt, spread = self._camera(seen)
         return _Problem(
             points=_tensor(seen.points),
             weights=_tensor(seen.weights),
@@ -176,13 +194,28 @@ class Solver:
             depth=_tensor(np.where(deep, seen.surface + self._offset, 0)),
             depth_noise=_tensor(self._depth_noise),
             has_depth=bool(deep.any()),
+            level=_tensor(level),
+            camera_tilt=_tensor(np.radians(tilt)),
+            camera_spread=_tensor(np.radians(spread)),
         )
+
+    def _camera(self, seen: Seen) -> tuple[NDArray[np.float64], tuple[float, float], tuple[float, float]]:
+        """From a level camera's frame into the optical one; then mean and spread, degrees, of its tilt and roll."""
+        settings = self.settings
+        if seen.up is None:
+            return np.eye(3), (settings.looks_down, 0.0), (settings.looks_down_spread, settings.roll_spread)
+        across = np.cross(seen.up, [0.0, 0.0, 1.0])
+        if np.linalg.norm(across) < 1e-3:
+            across = np.array([-1.0, 0.0, 0.0])
+        across /= -np.linalg.norm(across)
+        level = np.column_stack([across, -seen.up, np.cross(across, -seen.up)])
+        return level, (0.0, 0.0), (settings.known_spread, settings.known_spread)
 
     def _places(self, seen: Seen, starts: Tensor) -> Tensor:
         """(H, 3) where the pelvis must be for the mean pose to be seen where, and as large as, the keypoints are."""
         still = torch.zeros(len(starts), len(self._rates))
         with torch.no_grad():
-            model = self._landmarks(still, starts).numpy().astype(np.float64)  # (H, 17, 3)
+            model = self._landmarks(still, starts)[0].numpy().astype(np.float64)  # (H, 17, 3)
         weights = seen.weights / seen.weights.sum()
         middle, centre = weights @ model, weights @ seen.points  # (H, 3), (2,)
         size = np.sqrt(((model - middle[:, None])[..., :2] ** 2).sum(axis=2) @ weights)
@@ -225,10 +258,12 @@ class Solver:
         pose = self._pose(theta)
         distance = theta[:, 5].exp()[:, None]
         place = torch.cat([theta[:, 3:5] * distance, distance], dim=1)
-        points = self._landmarks(theta, starts, pose) + place[:, None]  # (H, 17, 3)
+        landmarks, pelvis = self._landmarks(theta, starts, pose)
+        points = landmarks + place[:, None]  # (H, 17, 3)
         plane = points[..., :2] / points[..., 2:].clamp(min=_NEAREST_LANDMARK)
         off = ((plane - problem.points) / problem.noise).square().sum(dim=2)
-        energy = _bounded(off, self.settings.bound) @ problem.weights + theta[:, _POSE.start :].square().sum(dim=1)
+        energy = _bounded(off, self.settings.bound) @ problem.weights + theta[:, _WHITE].square().sum(dim=1)
+        energy = energy + _bounded(self._tilt(problem, theta, pelvis), self.settings.tilt_bound)
         if problem.has_depth:
             deep = ((points[..., 2] - problem.depth) / problem.depth_noise).square()
             energy = energy + _bounded(deep, self.settings.depth_bound) @ problem.deep
@@ -237,6 +272,16 @@ class Solver:
         limits = past.square().sum(dim=1) / _FIRMNESS**2
         energies: Tensor = 0.5 * (energy + limits)
         return energies
+
+    def _tilt(self, problem: _Problem, theta: Tensor, pelvis: Tensor) -> Tensor:
+        """(H,) how far the pelvis leans from where the pose has it, squared and in standard deviations."""
+        down, roll = (problem.camera_tilt + theta[:, _CAMERA] * problem.camera_spread).unbind(dim=1)
+        level = torch.stack([roll.sin(), -roll.cos() * down.cos(), -roll.cos() * down.sin()], dim=1)
+        upwards = ((level @ problem.level.T)[:, None] @ pelvis)[:, 0]
+        off = upwards[:, ::2] - self._tilt_mean - theta[:, _POSE] @ self._tilt_of_pose.T
+        # The sines x and z alone would take somebody upside down for upright.
+        upside_down: Tensor = (torch.relu(-upwards[:, 1]) * self._tilt_sharpness[0, 0]).square()
+        return (off @ self._tilt_sharpness.T).square().sum(dim=1) + upside_down
 
     def _pose(self, theta: Tensor) -> Tensor:
         """(H, 57) rotation vectors."""
@@ -254,11 +299,17 @@ class Solver:
             vectors = vectors + (d[:, :, None] * d[:, None, :]).flatten(1) @ self._squares
         return vectors.unflatten(1, (len(HANGERS), 3))
 
-    def _landmarks(self, theta: Tensor, starts: Tensor, pose: Tensor | None = None, joints: bool = False) -> Tensor:
-        """(H, 17, 3) metres from the pelvis, in the optical frame; the (H, 20, 3) joints instead where asked for."""
+    def _landmarks(
+        self, theta: Tensor, starts: Tensor, pose: Tensor | None = None, joints: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(H, 17, 3) metres from the pelvis, in the optical frame, and (H, 3, 3) how the pelvis is turned.
+
+        The (H, 20, 3) joints instead of the landmarks where asked for.
+        """
         pose = self._pose(theta) if pose is None else pose
         turns = self._rotations(torch.cat([theta[:, _TURN], pose], dim=1).unflatten(1, (len(JOINTS), 3)))
-        level = turns[:, :1] @ starts[:, None]
+        pelvis = turns[:, 0] @ starts
+        level = pelvis[:, None]
         levels = [level]
         for parents, first, end in _LEVELS:
             level = level[:, parents] @ turns[:, first:end]
@@ -266,7 +317,7 @@ class Solver:
         turned = torch.cat(levels, dim=1)[:, self._parents]  # (H, 24, 3, 3)
         hanging = (turned @ self._hanging(theta)[..., None])[..., 0]
         which = slice(len(LANDMARKS), None) if joints else slice(0, len(LANDMARKS))
-        return self._paths[which] @ hanging
+        return self._paths[which] @ hanging, pelvis
 
     def _rotations(self, vectors: Tensor) -> Tensor:
         """(…, 3) rotation vectors → (…, 3, 3), by Rodrigues' formula."""
@@ -282,17 +333,17 @@ class Solver:
         theta, starts = theta[best : best + 1], starts[best : best + 1]
         distance = float(theta[0, 5].exp())
         translation = np.array([float(theta[0, 3]) * distance, float(theta[0, 4]) * distance, distance])
-        turn = (self._rotations(theta[:, _TURN]) @ starts)[0].numpy().astype(np.float64)
-        left, _, right = np.linalg.svd(turn)
+        landmarks, pelvis = self._landmarks(theta, starts)
+        left, _, right = np.linalg.svd(pelvis[0].numpy().astype(np.float64))
         difference = self._difference(theta)[0].numpy()
         return Solution(
             rotation=left @ right,
             translation=translation,
             pose=self._pose(theta)[0].unflatten(0, (-1, 3)).numpy().astype(np.float64),
             build=(self._body.build_mean + difference).astype(np.float64),
-            whitened=theta[0, _POSE.start :].numpy().copy(),
-            landmarks=(self._landmarks(theta, starts)[0].numpy() + translation).astype(np.float32),
-            joints=(self._landmarks(theta, starts, joints=True)[0].numpy() + translation).astype(np.float32),
+            whitened=theta[0, _WHITE].numpy().copy(),
+            landmarks=(landmarks[0].numpy() + translation).astype(np.float32),
+            joints=(self._landmarks(theta, starts, joints=True)[0][0].numpy() + translation).astype(np.float32),
             energy=float(energies[best]),
             noise=problem.noise,
         )
@@ -300,7 +351,11 @@ class Solver:
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """`Seen` as tensors; `deep` are the weights of the landmarks with depth, `depth` where these should be."""
+    """`Seen` as tensors.
+
+    `deep` are the weights of the landmarks with depth, `depth` where these should be. `level` leads from the frame of a
+    camera without tilt into the optical one; `camera_tilt`, `camera_spread` are how far it looks down, and its roll.
+    """
 
     points: Tensor
     weights: Tensor
@@ -309,6 +364,9 @@ class _Problem:
     depth: Tensor
     depth_noise: Tensor
     has_depth: bool
+    level: Tensor
+    camera_tilt: Tensor
+    camera_spread: Tensor
 
 
 def _bounded(square: Tensor, bound: float) -> Tensor:

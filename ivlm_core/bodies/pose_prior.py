@@ -33,6 +33,9 @@ class PosePrior:
     Attributes
     ----------
     pose_mean : (P,). pose_factor : (P, P); a pose is `pose_mean + pose_factor @ z`, with z normal and of unit variance.
+    tilt_mean : (2,), tilt_of_pose : (2, P), tilt_factor : (2, 2): the x and z of the way up, as a unit vector in the
+        pelvis's frame, are `tilt_mean + tilt_of_pose @ z + tilt_factor @ n` with n normal and of unit variance, unless
+        somebody lies.
     build_mean : (5,) Anny's phenotype values. build_factor : (5, 5), in the same way.
     hangers : (1 + 5 + 25, 24 · 3) metres: `[1, d, d ⊗ d] @ hangers` are the vectors of `skeleton.HANGERS` for a
         phenotype that differs from `build_mean` by d.
@@ -44,6 +47,9 @@ class PosePrior:
 
     pose_mean: FloatArray
     pose_factor: FloatArray
+    tilt_mean: FloatArray
+    tilt_of_pose: FloatArray
+    tilt_factor: FloatArray
     build_mean: FloatArray
     build_factor: FloatArray
     hangers: FloatArray
@@ -91,6 +97,9 @@ def read_prior(path: Path) -> PosePrior:
 _ARRAYS = (
     "pose_mean",
     "pose_factor",
+    "tilt_mean",
+    "tilt_of_pose",
+    "tilt_factor",
     "build_mean",
     "build_factor",
     "hangers",

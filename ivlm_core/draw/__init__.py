@@ -1,8 +1,20 @@
-"""Pictures and files that people look at: heat colours, the overlay, a result's folder."""
+"""Pictures and files that people look at: heat colours, the overlay, a result's folder, the joint scene."""
 
 from ivlm_core.draw.files import write_result
 from ivlm_core.draw.heat import NEUTRAL_GREY, heat_colors
+from ivlm_core.draw.joint_scene import JointScene, ScenePart, draw_scene_views, joint_scene, write_scene_glb
 from ivlm_core.draw.overlay import draw_overlay
 from ivlm_core.objects import write_glb
 
-__all__ = ["NEUTRAL_GREY", "draw_overlay", "heat_colors", "write_glb", "write_result"]
+__all__ = [
+    "NEUTRAL_GREY",
+    "JointScene",
+    "ScenePart",
+    "draw_overlay",
+    "draw_scene_views",
+    "heat_colors",
+    "joint_scene",
+    "write_glb",
+    "write_result",
+    "write_scene_glb",
+]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ivlm_core.bodies import AnnyRig
-from ivlm_core.bodies.keypoint_fit import BodyFit, fit_keypoints
+from ivlm_core.bodies import AnnyRig, BodyFit, fit_keypoints
 from ivlm_core.bodies.pose_prior import PosePrior
 from ivlm_core.bodies.skeleton import ANNY_BONES, FACE, JOINTS, LANDMARKS
-from ivlm_core.datasets.synthetic import SceneRecord
-from ivlm_core.errors import InputError
+from ivlm_core.datasets.synthetic import SceneRecord, SynthHoi, generate_scene
+from ivlm_core.errors import ConfigError, InputError
+from ivlm_core.evaluate.synthhoi import Setup, check_setup
 from ivlm_core.types import BodyKeypoints, FloatArray
 
 # What a detector does here: noise in pixels (of 256 × 192), scores, and what becomes of landmarks that are not seen.
@@ -30,6 +31,54 @@ DEPTH_NOISE, DEPTH_HOLES = 0.01, 0.1
 SCORED = tuple(name for name in JOINTS if "spine" not in name and "collar" not in name)
 _SCORED = [JOINTS.index(name) for name in SCORED]
 
+WAYS = ("keypoints", "keypoints_and_up", "keypoints_and_depth", "tracked")
+
+Progress = Callable[[int, int], None]
+
+
+def evaluate_bodies(setup: Setup, progress: Progress | None = None) -> dict[str, Any]:
+    """`body_fit_scores` on the scenes of a setup, whose model is not used.
+
+    Parameters
+    ----------
+    progress : called with the number of scenes done and the number in all.
+
+    Returns
+    -------
+    The scores, with `split`, and `seed` or `data`, and `seconds` in all.
+
+    Raises
+    ------
+    ConfigError : a number or split that does not exist, or the seed of a training set. DatasetError : unusable data.
+    """
+    check_setup(setup)
+    started = time.perf_counter()
+    scores = body_fit_scores(_scenes(setup, progress), setup.seed)
+    source = {"seed": setup.seed} if setup.data is None else {"data": setup.data.name}
+    return {**scores, "split": setup.split, **source, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def bodies_text(report: Mapping[str, Any]) -> str:
+    """The figures of a report as a table for people."""
+    titles = ("fitted", "absolute cm", "median", "root-aligned cm", "median", "Procrustes cm", "CPU s")
+    keys = (
+        "fitted",
+        "absolute_cm",
+        "absolute_cm_median",
+        "root_aligned_cm",
+        "root_aligned_cm_median",
+        "procrustes_cm",
+        "cpu_seconds",
+    )
+    lines = [
+        f"{report['scenes']} scenes of {report['split']}, {report['missing_keypoints']:.1%} of the keypoints missing",
+        f"{'':20} " + " ".join(f"{title:>15}" for title in titles),
+    ]
+    for name in WAYS:
+        cells = (f"{report[name][key]:.3f}" if key in report[name] else "–" for key in keys)
+        lines.append(f"{name.replace('_', ' '):20} " + " ".join(f"{cell:>15}" for cell in cells))
+    return "\n".join(lines)
+
 
 def body_fit_scores(records: Iterable[SceneRecord], seed: int = 0) -> dict[str, Any]:
     """Fit Anny to keypoints of generated scenes and compare with the true body.
@@ -40,39 +89,58 @@ def body_fit_scores(records: Iterable[SceneRecord], seed: int = 0) -> dict[str, 
 
     Parameters
     ----------
-    records : scenes with depth pictures.
+    records : scenes with depth pictures. seed : of the noise; that of a scene does not depend on the others.
 
     Returns
     -------
-    `scenes`, `missing_keypoints` (share), and for `keypoints`, `keypoints_and_depth` and `tracked` (from the fit of the
-    same scene to other noise) each: `fitted` (share of the scenes), means over these of `absolute_cm`,
-    `root_aligned_cm`, `scale_aligned_cm` (root-aligned, at the best scale), `procrustes_cm` (best turn too) over the
-    joints `SCORED`, `vertices_cm` (root-aligned, all vertices), `pixels` (the fit's own error), and `cpu_seconds`:
-    the median of one fit's processor time.
+    `scenes`, `missing_keypoints` (share), and for each of `WAYS` (keypoints alone; with the true way up; with depth;
+    and tracked, from the fit of the same scene to other noise): `fitted` (share of the scenes), `refused` (why not →
+    how often), means over these of `absolute_cm`, `root_aligned_cm`, `scale_aligned_cm` (root-aligned, at the best
+    scale), `procrustes_cm` (best turn too) over the joints `SCORED`, `vertices_cm` (root-aligned, all vertices),
+    `distance_error` (|ratio − 1| of the pelvis's distance), `pixels` (the fit's own error), the medians
+    `absolute_cm_median` and `root_aligned_cm_median`, and one fit's median processor time `cpu_seconds`.
+
+    Raises
+    ------
+    InputError : no scenes.
     """
-    rng = np.random.default_rng(seed)
-    rows: dict[str, list[dict[str, float]]] = {"keypoints": [], "keypoints_and_depth": [], "tracked": []}
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
+    refused: dict[str, Counter[str]] = {name: Counter() for name in WAYS}
     scenes, missing = 0, 0.0
     for record in records:
+        rng = np.random.default_rng([seed, record.index])
         scenes += 1
         joints, landmarks, vertices = true_body(record)
-        keypoints = noisy_keypoints(record, landmarks, rng)
+        keypoints, again = (noisy_keypoints(record, landmarks, rng) for _ in range(2))
         missing += float((keypoints.scores == 0).mean())
+        upwards = record.camera_rotation[:, 1].astype(np.float64)
         depth = noisy_depth(record, rng)
-        alone = _fit(rows["keypoints"], joints, vertices, keypoints, record, None, None)
-        _fit(rows["keypoints_and_depth"], joints, vertices, keypoints, record, depth, None)
-        if alone is not None:
-            again = noisy_keypoints(record, landmarks, rng)
-            _fit(rows["tracked"], joints, vertices, again, record, None, alone)
+        first: BodyFit | None = None
+        for way in WAYS:
+            begin = time.process_time()
+            try:
+                if way == "tracked":
+                    if first is None:
+                        refused[way]["there was no fit to go on from"] += 1
+                        continue
+                    fit = fit_keypoints(again, record.intrinsics, previous=first)
+                else:
+                    fit = fit_keypoints(
+                        keypoints,
+                        record.intrinsics,
+                        depth if way == "keypoints_and_depth" else None,
+                        up=upwards if way == "keypoints_and_up" else None,
+                    )
+            except InputError as error:
+                refused[way][error.problem] += 1
+                continue
+            seconds = time.process_time() - begin
+            rows[way].append({**_errors(fit, joints, vertices), "cpu_seconds": seconds})
+            first = fit if way == "keypoints" else first
     if not scenes:
         raise InputError("records", "are empty", "give at least one scene")
     told: dict[str, Any] = {"scenes": scenes, "missing_keypoints": missing / scenes}
-    for name, scored in rows.items():
-        told[name] = {"fitted": len(scored) / scenes}
-        if scored:
-            means = {key: float(np.mean([row[key] for row in scored])) for key in scored[0] if key != "cpu_seconds"}
-            told[name] |= {**means, "cpu_seconds": float(np.median([row["cpu_seconds"] for row in scored]))}
-    return told
+    return told | {name: _summary(rows[name], refused[name], scenes) for name in WAYS}
 
 
 def true_body(record: SceneRecord) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -124,32 +192,38 @@ def joint_errors(truth: NDArray[np.float64], fitted: NDArray[np.float64]) -> dic
     }
 
 
-def _fit(
-    rows: list[dict[str, float]],
-    joints: NDArray[np.float64],
-    vertices: NDArray[np.float64],
-    keypoints: BodyKeypoints,
-    record: SceneRecord,
-    depth: FloatArray | None,
-    previous: BodyFit | None,
-) -> BodyFit | None:
-    """Fit, and add a row; a scene that is refused has none."""
-    begin = time.process_time()
-    try:
-        fit = fit_keypoints(keypoints, record.intrinsics, depth, previous)
-    except InputError:
-        return None
-    seconds = time.process_time() - begin
+def _errors(fit: BodyFit, joints: NDArray[np.float64], vertices: NDArray[np.float64]) -> dict[str, float]:
     placed = fit.joints.astype(np.float64)
-    rows.append(
-        {
-            **joint_errors(joints[_SCORED], placed[_SCORED]),
-            "vertices_cm": _cm(vertices - joints[0], fit.body.vertices - placed[0]),
-            "pixels": fit.error_px,
-            "cpu_seconds": seconds,
-        }
-    )
-    return fit
+    return {
+        **joint_errors(joints[_SCORED], placed[_SCORED]),
+        "vertices_cm": _cm(vertices - joints[0], fit.body.vertices - placed[0]),
+        "distance_error": abs(float(placed[0, 2] / joints[0, 2]) - 1),
+        "pixels": fit.error_px,
+    }
+
+
+def _summary(rows: list[dict[str, float]], refused: Counter[str], scenes: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"fitted": len(rows) / scenes, "refused": dict(refused.most_common())}
+    if not rows:
+        return told
+    values = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    medians = {f"{key}_median": float(np.median(values[key])) for key in ("absolute_cm", "root_aligned_cm")}
+    cpu_seconds = float(np.median(values.pop("cpu_seconds")))
+    return told | {key: float(column.mean()) for key, column in values.items()} | medians | {"cpu_seconds": cpu_seconds}
+
+
+def _scenes(setup: Setup, progress: Progress | None) -> Iterator[SceneRecord]:
+    stored = None
+    if setup.data is not None:
+        stored = SynthHoi(setup.data, setup.split)
+        if setup.scenes > len(stored):
+            raise ConfigError(
+                "scenes", f"are {setup.scenes} of {len(stored)} stored ones", "give fewer, or generate more"
+            )
+    for index in range(setup.scenes):
+        yield stored[index] if stored is not None else generate_scene(setup.seed, setup.split, index)
+        if progress is not None:
+            progress(index + 1, setup.scenes)
 
 
 def _optical(record: SceneRecord, points: NDArray[Any]) -> NDArray[np.float64]:

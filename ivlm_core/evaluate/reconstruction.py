@@ -1,237 +1,232 @@
-"""The evaluation of joint reconstruction on SynthHOI: fits beside variants of themselves, on the same scenes.
-
-The mesh of the object is known (the scene's own instance), as a robot knows the things it works with; the posed body is
-the scene's, as a body estimator would give it. What differs is where contact, masks, and so the pose come from.
-"""
+"""The evaluation of joint reconstruction on SynthHOI: fits beside variants of themselves, on the same scenes."""
 
 from __future__ import annotations
 
-import math
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from ivlm_core.bodies import AnnyRig, BodyModel, load_body
-from ivlm_core.errors import ConfigError
-from ivlm_core.evaluate.fit_metrics import FitScores, Placed, fit_errors, summarize_fits
-from ivlm_core.evaluate.part_priors import part_contacts
-from ivlm_core.evaluate.symmetry import Symmetry
-from ivlm_core.objects import Shape, canonical_label, corresponding_vertices, library_shape
-from ivlm_core.reconstruct import (
-    FitRequest,
-    FitSettings,
-    Reconstructor,
-    SceneSettings,
-    Weights,
-    body_depth_inside,
-    released_settings,
-)
-from ivlm_core.types import FloatArray, Frame, Mesh, ObjectQuery, PosedBody, Reconstruction
+from ivlm_core.errors import ConfigError, InputError, IvlmError
+from ivlm_core.evaluate.fit_judge import VARIANTS, FitJudge, Judged, Source, Variant, model_contacts
+from ivlm_core.evaluate.fit_metrics import summarize_fits
+from ivlm_core.evaluate.synthhoi import THREAD_VARIABLES, Setup, check_setup
 
 if TYPE_CHECKING:
     from ivlm_core.datasets.synthetic import SceneRecord
 
-Contacts = Literal["predicted", "ground-truth"]
-Variant = Literal["main", "no_contact", "part_priors", "released_energy"]
-VARIANTS: tuple[Variant, ...] = ("main", "no_contact", "part_priors", "released_energy")
-# Objects of which less is seen are left out: no mask, no fit.
-LEAST_PIXELS = 30
+MAIN: Variant = "main"
 
-Contact = tuple[FloatArray, FloatArray]
-Predictor = Callable[["SceneRecord"], Sequence[Contact | None]]
+Progress = Callable[[int, int], None]
+Judgement = Mapping[str, Sequence[Judged]]
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """Where an object is, optical frame. `number` is its place in the scene; `shape` its own instance."""
+def evaluate_reconstruction(
+    setup: Setup,
+    contacts: Source = "predicted",
+    masks: Source | None = None,
+    variants: Sequence[Variant] = VARIANTS,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Fit the touched objects of generated scenes, in every variant, and sum up how far they are off.
 
-    number: int
-    label: str
-    shape: Shape
-    placed: Placed
-    human: FloatArray
-    thing: FloatArray
-
-
-def camera_pose(record: SceneRecord) -> tuple[np.ndarray, np.ndarray]:
-    """World → optical frame: rotation (3, 3) and translation (3,), metres."""
-    rotation = record.camera_rotation.astype(np.float64)
-    return rotation, -rotation @ record.camera_position.astype(np.float64)
-
-
-def body_of(record: SceneRecord) -> PosedBody:
-    """The scene's body, as an estimator would give it."""
-    rotation, translation = camera_pose(record)
-    vertices = record.body_vertices() @ rotation.T + translation
-    return PosedBody(vertices.astype(np.float32), AnnyRig.load().faces, "anny")
-
-
-def truths(record: SceneRecord) -> list[Truth]:
-    """The touched objects of a scene that are seen well enough to be fitted."""
-    rotation, translation = camera_pose(record)
-    found = []
-    for number, item in enumerate(record.objects):
-        if not item.touched or int(record.object_mask(number).sum()) < LEAST_PIXELS:
-            continue
-        shape = library_shape(item.label, **item.sizes)
-        turned = rotation @ item.rotation.astype(np.float64)
-        moved = rotation @ item.translation.astype(np.float64) + translation
-        found.append(
-            Truth(
-                number,
-                item.label,
-                shape,
-                Placed(shape.mesh, turned, moved, 1.0),
-                np.asarray(item.body_contact, dtype=np.float32),
-                np.asarray(item.object_contact, dtype=np.float32),
-            )
-        )
-    return found
-
-
-@dataclass(eq=False)
-class FitJudge:
-    """Fits the objects of scenes in every variant and measures how far they are off.
-
-    Attributes
+    Parameters
     ----------
-    contacts : where contact comes from. cut_masks : masks are cut out of the boxes instead of the scene's own.
-    predict : scene → contact on body and library mesh per object; needed for predicted contacts.
-    variants : what is fitted.
+    setup : the scenes and the model; its baselines are not used.
+    contacts : `predicted` by the model, or the scenes' own. masks : cut out of the objects' boxes where they are
+        `predicted`, or the scenes' own; like the contacts unless it is said.
+    variants : of `VARIANTS`; `main` is always among them.
+    workers : processes, one thread each; None for one per core, 0 for this process alone. The figures but the times do
+        not depend on it.
+    progress : called with the number of scenes done and the number in all.
+
+    Returns
+    -------
+    See `report_of`; besides `split`, `contacts`, `masks`, `seed` or `data`, and with predicted contacts `model` and
+    `weights`.
+
+    Raises
+    ------
+    ConfigError : a number, variant or source that does not exist, or the seed of a training set.
+    IvlmError : model or data are not usable.
     """
-
-    contacts: Contacts = "ground-truth"
-    cut_masks: bool = False
-    predict: Predictor | None = None
-    variants: Sequence[Variant] = VARIANTS
-    body: BodyModel = field(default_factory=load_body)
-
-    def __post_init__(self) -> None:
-        if self.contacts == "predicted" and self.predict is None:
-            raise ConfigError("contacts", "are to be predicted, but there is no model", "give one")
-
-    def __call__(self, record: SceneRecord) -> dict[str, list[FitScores]]:
-        """Variant → the scores of the scene's objects."""
-        objects = truths(record)
-        body = body_of(record)
-        predicted = self.predict(record) if self.contacts == "predicted" and self.predict is not None else ()
-        scores: dict[str, list[FitScores]] = {name: [] for name in self.variants}
-        for item in objects:
-            given: Contact | None = (item.human, item.thing)
-            if self.contacts == "predicted":
-                given = _on_instance(predicted[item.number], item)
-            for name in self.variants:
-                scores[name].append(self._score(record, body, item, name, given))
-        return scores
-
-    def _score(
-        self, record: SceneRecord, body: PosedBody, item: Truth, variant: Variant, given: Contact | None
-    ) -> FitScores:
-        if variant == "part_priors":
-            given = part_contacts(item.shape, self.body, canonical_label(item.label))
-        elif variant == "no_contact":
-            given = None
-        query = ObjectQuery(
-            item.label,
-            object_id=str(item.number),
-            box_xyxy=record.objects[item.number].box,
-            mask=None if self.cut_masks else record.object_mask(item.number),
-        )
-        request = FitRequest(
-            query,
-            item.shape.mesh,
-            human=given[0] if given else None,
-            body=self.body,
-            thing=given[1] if given else None,
-        )
-        frame = Frame(record.image, record.intrinsics, bodies=(body,))
-        started = time.perf_counter()
-        (found,) = Reconstructor(SceneSettings(fit=_settings(variant), tracking=False)).run(frame, [request])
-        return _scores(found, item, body, record, time.perf_counter() - started)
+    check_setup(setup)
+    masks = masks or contacts
+    for name, value in (("contacts", contacts), ("masks", masks)):
+        if value not in get_args(Source):
+            raise ConfigError(name, f"is {value!r}", f"choose {' or '.join(map(repr, get_args(Source)))}")
+    if unknown := [name for name in variants if name not in VARIANTS]:
+        raise ConfigError("variants", f"has {unknown[0]!r}", f"choose among {', '.join(VARIANTS)}")
+    chosen = tuple(name for name in VARIANTS if name == MAIN or name in variants)
+    started = time.perf_counter()
+    # Loading everything here first fails early and fills the caches that the workers then share.
+    judge, about = _judge(setup, contacts, masks, chosen)
+    _stored(setup)
+    count = os.cpu_count() or 1 if workers is None else workers
+    results = []
+    made = (
+        _in_workers(setup, contacts, masks, chosen, min(count, setup.scenes))
+        if count
+        else (judge(record) for record in _records(setup))
+    )
+    for result in made:
+        results.append(result)
+        if progress is not None:
+            progress(len(results), setup.scenes)
+    source = {"seed": setup.seed} if setup.data is None else {"data": str(setup.data)}
+    told = {"split": setup.split, "contacts": contacts, "masks": masks, **source, **about}
+    return {**report_of(results), **told, "seconds": time.perf_counter() - started}
 
 
-def report_of(results: Sequence[Mapping[str, Sequence[FitScores]]]) -> dict[str, Any]:
-    """The figures of `main` at the top, the others' under `variants`."""
-    together = {
-        name: [score for result in results for score in result.get(name, ())] for name in (results[0] if results else {})
-    }
-    blocks = {name: summarize_fits(scores) for name, scores in together.items()}
+def report_of(results: Sequence[Judgement]) -> dict[str, Any]:
+    """The figures of `main` at the top, the others' under `variants`.
+
+    Returns
+    -------
+    `scenes`; of every variant what `summarize_fits` says, with `cpu_seconds_per_object` (median processor time),
+    `resting` (the same figures of the objects that the person sits or lies on) and `reasons` (why there is no pose,
+    with how often). Each variant under `variants` also has `chamfer_of_main`: the mean Chamfer distance of `main` over
+    that of the variant, on the objects that both have a pose of.
+
+    Raises
+    ------
+    InputError : no scenes.
+    """
+    if not results:
+        raise InputError("scenes", "are none", "evaluate at least one scene")
+    together = {name: [item for result in results for item in result[name]] for name in results[0]}
+    blocks = {name: _block(items) for name, items in together.items()}
+    for name, items in together.items():
+        if name != MAIN:
+            blocks[name]["chamfer_of_main"] = _ratio(together[MAIN], items)
+    others = {name: block for name, block in blocks.items() if name != MAIN}
+    return {"scenes": len(results), **blocks[MAIN], "variants": others}
+
+
+def reconstruction_text(report: Mapping[str, Any]) -> str:
+    """The main figures of a report as a table for people."""
+    columns = (
+        ("chamfer_cm", "Chamfer cm", "{:.2f}"),
+        ("rotation_deg", "rotation °", "{:.1f}"),
+        ("translation_cm", "transl. cm", "{:.2f}"),
+        ("scale_error", "scale", "{:.3f}"),
+        ("penetration_cm", "inside cm", "{:.2f}"),
+        ("mask_iou", "mask IoU", "{:.2f}"),
+        ("success_5cm", "< 5 cm", "{:.2f}"),
+        ("seconds_per_object", "seconds", "{:.2f}"),
+    )
+    lines = [
+        f"{report['objects']} objects in {report['scenes']} scenes of {report['split']}, "
+        f"contacts {report['contacts']}, masks {report['masks']}",
+        f"{'':16} " + " ".join(f"{title:>10}" for _, title, _ in columns),
+    ]
+    for name, block in {MAIN: report, **report["variants"]}.items():
+        cells = ("–" if block[key] is None else form.format(block[key]) for key, _, form in columns)
+        lines.append(f"{name.replace('_', ' '):16} " + " ".join(f"{cell:>10}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _block(items: Sequence[Judged]) -> dict[str, Any]:
+    reasons: dict[str, int] = {}
+    for item in items:
+        if not item.scores.valid:
+            reasons[item.reason] = reasons.get(item.reason, 0) + 1
     return {
-        "scenes": len(results),
-        **blocks.get("main", {}),
-        "variants": {name: block for name, block in blocks.items() if name != "main"},
+        **summarize_fits([item.scores for item in items]),
+        "cpu_seconds_per_object": float(np.median([item.cpu_seconds for item in items])) if items else None,
+        "resting": summarize_fits([item.scores for item in items if item.resting]),
+        "reasons": dict(sorted(reasons.items(), key=lambda reason: -reason[1])),
     }
 
 
-def judge_fits(judge: FitJudge, records: Iterator[SceneRecord]) -> Iterator[dict[str, list[FitScores]]]:
-    """The scores of record after record."""
-    for record in records:
-        yield judge(record)
-
-
-def model_contacts(pipeline: Any) -> Predictor:
-    """Contact as a pipeline predicts it: on the body, and on the library's mesh of each label."""
-    from ivlm_core.evaluate.answers import ModelAnswers, picture_of
-
-    answers = ModelAnswers(pipeline)
-
-    def predict(record: SceneRecord) -> Sequence[Contact | None]:
-        given = answers(picture_of(record))
-        return [
-            (answer.body, answer.thing) if answer.given and answer.thing is not None else None for answer in given
-        ]
-
-    return predict
-
-
-def _settings(variant: Variant) -> FitSettings:
-    if variant == "no_contact":
-        # How far away the object is follows from how large it looks.
-        return FitSettings(weights=replace(Weights(), contact=0.0), assume_size=True)
-    if variant == "released_energy":
-        return released_settings()
-    return FitSettings(assume_size=True)
-
-
-def _on_instance(given: Contact | None, item: Truth) -> Contact | None:
-    """Contact on the library's mesh carried to the scene's own instance."""
-    if given is None:
+def _ratio(main: Sequence[Judged], others: Sequence[Judged]) -> float | None:
+    both = [
+        (one.scores.chamfer_cm, other.scores.chamfer_cm)
+        for one, other in zip(main, others, strict=True)
+        if one.scores.valid and other.scores.valid
+    ]
+    if not both:
         return None
-    places = corresponding_vertices(library_shape(item.label), item.shape)
-    return given[0], given[1][places]
+    ours, theirs = np.mean(both, axis=0)
+    return float(ours / theirs) if theirs > 0 else None
 
 
-def _scores(
-    found: Reconstruction, item: Truth, body: PosedBody, record: SceneRecord, seconds: float
-) -> FitScores:
-    nothing = math.nan
-    if not found.pose_valid:
-        return FitScores(nothing, nothing, nothing, nothing, nothing, nothing, False, seconds)
-    placed = Placed(found.mesh, found.rotation, found.translation, found.scale)
-    errors = fit_errors(placed, item.placed, _symmetry(item.label))
-    inside = body_depth_inside(found.mesh, body, found.rotation, found.translation, found.scale)
-    # The fit's own mask may have been cut wrongly: the true one judges.
-    overlap = _visible_iou(placed, item.number, record)
-    return FitScores(**errors, penetration_cm=100.0 * inside, mask_iou=overlap, valid=True, seconds=seconds)
+def _judge(
+    setup: Setup, contacts: Source, masks: Source, variants: Sequence[Variant]
+) -> tuple[FitJudge, dict[str, Any]]:
+    """What fits and measures, and a description of the model where there is one."""
+    if contacts == "ground-truth":
+        return FitJudge(contacts, masks, None, variants), {}
+    from ivlm_core.pipeline import Pipeline
+
+    pipeline = Pipeline.load(setup.model, setup.device, setup.dtype, setup.reasoning)
+    about = {"model": pipeline.profile.name, "weights": pipeline.weights_hash}
+    return FitJudge(contacts, masks, model_contacts(pipeline), variants), about
 
 
-def _visible_iou(placed: Placed, number: int, record: SceneRecord) -> float:
-    """IoU of the object's silhouette with its true mask, on pixels that nothing else hides."""
-    from ivlm_core.reconstruct import silhouette_mask
+def _stored(setup: Setup) -> Any:
+    """The stored scenes, or None where they are to be generated."""
+    from ivlm_core.datasets.synthetic import SynthHoi
 
-    true = record.object_mask(number)
-    free = true | (record.segments <= 1)
-    covered = silhouette_mask(Mesh(placed.vertices.astype(np.float32), placed.mesh.faces), record.intrinsics) & free
-    either = int((covered | true).sum())
-    return float((covered & true).sum()) / either if either else math.nan
+    if setup.data is None:
+        return None
+    stored = SynthHoi(setup.data, setup.split, depth=False)
+    if setup.scenes > len(stored):
+        raise ConfigError("scenes", f"are {setup.scenes} of {len(stored)} stored ones", "give fewer, or generate more")
+    return stored
 
 
+def _records(setup: Setup) -> Iterator[SceneRecord]:
+    stored = _stored(setup)
+    for index in range(setup.scenes):
+        yield _record(setup, stored, index)
 
 
-@lru_cache(maxsize=64)
-def _symmetry(label: str) -> Symmetry:
-    return Symmetry.of(library_shape(label).mesh)
+def _record(setup: Setup, stored: Any, index: int) -> SceneRecord:
+    from ivlm_core.datasets.synthetic import generate_scene
+
+    record: SceneRecord = stored[index] if stored is not None else generate_scene(setup.seed, setup.split, index)
+    return record
+
+
+def _in_workers(
+    setup: Setup, contacts: Source, masks: Source, variants: Sequence[Variant], workers: int
+) -> Iterator[Judgement]:
+    """Results in the order of the scenes; which worker judges which does not matter."""
+    context = multiprocessing.get_context("spawn")
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (setup, contacts, masks, variants))
+    try:
+        yield from pool.map(_judged, range(setup.scenes))
+    except BrokenProcessPool as error:
+        raise IvlmError("workers", "one of them died, probably for want of memory", "use fewer of them") from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_WORKER: dict[str, Any] = {}
+
+
+def _start_worker(setup: Setup, contacts: Source, masks: Source, variants: Sequence[Variant]) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    judge, _ = _judge(setup, contacts, masks, variants)
+    _WORKER.update(setup=setup, stored=_stored(setup), judge=judge)
+
+
+def _judged(index: int) -> dict[str, list[Judged]]:
+    judged: dict[str, list[Judged]] = _WORKER["judge"](_record(_WORKER["setup"], _WORKER["stored"], index))
+    return judged

@@ -11,19 +11,25 @@ any scene, and none is in the built-in library. Every object of a scene of which
   is taken over from it, beside that of the category's default mesh?
 
 `chance` holds what guessing gives. Shapes that look alike from everywhere (balls, boxes, telephones) stay near it.
+
+`python -m ivlm_core.evaluate.retrieval DATA --scenes N --seed S --json FILE` measures on scenes of a stored data set.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ivlm_core.datasets.synthetic import ObjectRecord, SceneRecord
+from ivlm_core.datasets.synthetic import ObjectRecord, SceneRecord, SynthHoi
 from ivlm_core.errors import ConfigError, DatasetError
 from ivlm_core.evaluate.fit_metrics import chamfer_cm
 from ivlm_core.evaluate.symmetry import surface_points
@@ -40,7 +46,7 @@ from ivlm_core.objects import (
     search,
     varied_shape,
 )
-from ivlm_core.storage import ArrayCache
+from ivlm_core.storage import ArrayCache, atomic_path
 from ivlm_core.types import FloatArray, Mesh
 
 INSTANCES = 8
@@ -210,3 +216,47 @@ def _longest(mesh: Mesh) -> float:
 
 def _rounded(values: NDArray[np.float64], digits: int) -> list[float]:
     return [round(float(value), digits) for value in values]
+
+
+def evaluate_retrieval(data: Path, split: str = "test", scenes: int = 200, seed: int = 1) -> dict[str, Any]:
+    """The report of `ivlm evaluate --task retrieve`: `retrieval_scores` on scenes drawn from a stored data set.
+
+    Parameters
+    ----------
+    data : its folder. scenes : how many, at most those that it has. seed : which; the same seed, the same scenes.
+
+    Returns
+    -------
+    `scenes`, `split`, `seed`, and what `retrieval_scores` returns.
+
+    Raises
+    ------
+    ConfigError : less than one scene is asked for.  DatasetError : the data cannot be read, or shows no object.
+    """
+    from tqdm import tqdm
+
+    if scenes < 1:
+        raise ConfigError("--scenes", f"is {scenes}", "give 1 or more")
+    stored = SynthHoi(data, split, depth=False)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(stored))[:scenes])
+    records = (stored[int(index)] for index in tqdm(chosen, unit=" scenes", file=sys.stderr))
+    return {"scenes": len(chosen), "split": split, "seed": seed, **retrieval_scores(records)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder of a generated dataset (`ivlm synth generate`)")
+    parser.add_argument("--split", default="test", help="default: %(default)s")
+    parser.add_argument("--scenes", type=int, default=200, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="which scenes (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    report = evaluate_retrieval(options.data, options.split, options.scenes, options.seed)
+    if options.json is not None:
+        with atomic_path(options.json) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,16 +7,24 @@ from ivlm_core.reconstruct.levels import Observation
 from ivlm_core.reconstruct.patches import ContactPoints, contact_points
 from ivlm_core.reconstruct.penetration import body_depth_inside
 from ivlm_core.reconstruct.pose import Pose
+from ivlm_core.reconstruct.sam import SamSegmenter
+from ivlm_core.reconstruct.scene import FitRequest, Reconstructor, SceneSettings
 from ivlm_core.reconstruct.silhouette import OutlineMesh, coverage, silhouette_mask
+from ivlm_core.reconstruct.tracking import TrackSettings
 
 __all__ = [
     "ContactPoints",
     "FitMesh",
+    "FitRequest",
     "FitResult",
     "FitSettings",
     "Observation",
     "OutlineMesh",
     "Pose",
+    "Reconstructor",
+    "SamSegmenter",
+    "SceneSettings",
+    "TrackSettings",
     "Weights",
     "body_depth_inside",
     "contact_points",

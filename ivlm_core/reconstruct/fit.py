@@ -250,8 +250,9 @@ class _Fit:
 
 def _residuals(mesh: FitMesh, seen: Observation, pose: Pose, finest: Target) -> dict[str, float]:
     """Everything about a pose that costs little to know."""
-    parts = [torch.from_numpy(np.asarray(part)[None]) for part in (pose.rotation, pose.translation, pose.scale)]
-    covered = coverage(mesh.fine, *parts, finest.camera, depth=finest.depth is not None)
+    turn, shift = torch.from_numpy(pose.rotation[None]), torch.from_numpy(pose.translation[None])
+    size = torch.tensor([pose.scale], dtype=torch.float64)
+    covered = coverage(mesh.fine, turn, shift, size, finest.camera, depth=finest.depth is not None)
     found = {"mask_iou": float(overlap_ratio(covered, finest)[0])}
     if seen.human is not None and seen.thing is not None:
         apart = contact_residual(seen.human, seen.thing, pose.rotation, pose.translation, pose.scale)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ivlm_core.reconstruct.silhouette import OutlineMesh
+from ivlm_core.reconstruct.surface import surface_samples
 from ivlm_core.reconstruct.volume import Volume
 from ivlm_core.types import Mesh
 
@@ -18,6 +19,8 @@ PROXY_FACES, FINE_FACES = 1500, 20_000
 MOST_DECIMATED = 60_000
 # A simplified mesh may lose this share of the longest side of its box, for example with its thin parts.
 LARGEST_SHRINKAGE = 0.02
+# So much of its surface may end up further than that from the simplified one; looked at on about so many samples.
+LARGEST_LOSS, MOST_COMPARED = 0.01, 10_000
 # Meshes that stay ready; each holds three ray trees, and Open3D crashes at about a thousand of them in a process.
 KEPT = 16
 
@@ -109,9 +112,24 @@ def simplified(mesh: Mesh, faces: int) -> Mesh:
         result = Mesh(
             np.asarray(found.vertices, dtype=np.float32), np.asarray(found.triangles, dtype=np.int32), mesh.name
         )
-        if _same_box(mesh, result):
+        if _same_box(mesh, result) and _covers(result, mesh):
             return result
     return best
+
+
+def _covers(simple: Mesh, mesh: Mesh) -> bool:
+    """Whether nearly all of a mesh's surface is near the simple one: rods and spokes may have been collapsed."""
+    import open3d as o3d
+
+    faces = mesh.faces[:: -(-len(mesh.faces) // MOST_COMPARED)]
+    side = float(np.ptp(mesh.vertices.astype(np.float64), axis=0).max())
+    samples = surface_samples(mesh.vertices, faces, np.ones(len(mesh.vertices)), 0.0, side / 40, MOST_COMPARED)
+    o3c: Any = o3d.core
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3c.Tensor(np.array(simple.vertices)), o3c.Tensor(simple.faces.astype(np.uint32)))
+    distance = scene.compute_distance(o3c.Tensor(samples.points.astype(np.float32)), nthreads=1).numpy()
+    lost = samples.areas[distance > LARGEST_SHRINKAGE * side].sum()
+    return bool(lost <= LARGEST_LOSS * samples.areas.sum())
 
 
 def _same_box(first: Mesh, second: Mesh) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +81,8 @@ class PeopleTracker:
 
 def person_pixels(body: PosedBody, intrinsics: CameraIntrinsics) -> NDArray[np.bool_]:
     """(H, W) bool: the pixels that a body covers, parts behind the camera left out."""
-    from open3d.core import Tensor
+    # Open3D's stubs do not know that a Tensor is made from an array alone.
+    o3c: Any = importlib.import_module("open3d.core")
     from open3d.t.geometry import RaycastingScene
 
     covered = np.zeros((intrinsics.height, intrinsics.width), dtype=bool)
@@ -103,8 +106,8 @@ def person_pixels(body: PosedBody, intrinsics: CameraIntrinsics) -> NDArray[np.b
     )
     rays = np.concatenate([np.zeros_like(directions), directions], axis=-1).astype(np.float32)
     scene = RaycastingScene()
-    scene.add_triangles(Tensor(np.array(body.vertices)), Tensor(body.faces.astype(np.uint32)))
-    hit = scene.test_occlusions(Tensor(rays)).numpy()
+    scene.add_triangles(o3c.Tensor(np.array(body.vertices)), o3c.Tensor(body.faces.astype(np.uint32)))
+    hit = scene.test_occlusions(o3c.Tensor(rays)).numpy()
     blocks = np.repeat(np.repeat(hit, step, axis=0), step, axis=1)
     covered[top:bottom, left:right] = blocks[: bottom - top, : right - left]
     return covered

@@ -1,4 +1,4 @@
-"""Objects into the scene, frame after frame: each with its person, its pixels and its contacts, from its last pose on."""
+"""Objects into the scene, frame after frame: each with its person, its pixels and its contacts."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from ivlm_core.storage import ArrayCache
 from ivlm_core.types import FloatArray, Frame, Mesh, ObjectQuery, PosedBody, Reconstruction
 
 Mask = NDArray[np.bool_]
+
+# Nobody knows sizes better than this share of them.
+LEAST_SPREAD = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,22 +100,29 @@ class Reconstructor:
         """Every object's pose, in the order of the requests; one that cannot be known is not valid and says why."""
         people = self._people.find(frame)
         silhouettes: dict[str, Mask] = {}
-        return tuple(
-            self._one(frame, request, number, people, silhouettes) for number, request in enumerate(requests)
-        )
+        found: list[Reconstruction] = []
+        names: set[str] = set()
+        for number, request in enumerate(requests):
+            name = request.query.object_id
+            if not name or name in names:
+                # Without an identifier of its own, its label and place in the list have to do.
+                name = f"{request.query.label} {number}"
+            names.add(name)
+            found.append(self._one(frame, request, name, people, silhouettes))
+        return tuple(found)
 
     def _one(
-        self, frame: Frame, request: FitRequest, number: int, people: People, silhouettes: dict[str, Mask]
+        self, frame: Frame, request: FitRequest, name: str, people: People, silhouettes: dict[str, Mask]
     ) -> Reconstruction:
         query = request.query
         body, missing = people.of(query.person_id)
         try:
             seen = self._observation(frame, request, body, silhouettes)
             mesh = fit_mesh(request.mesh)
-            name = query.object_id or f"{query.label} {number}"
             result, state, pose = self._pose(name, frame.stamp_ns, mesh, seen, self._fit_settings(request))
         except IvlmError as error:
-            return self._told(request, body, FitResult(NOWHERE, float("inf"), {}, False, str(error), 0), "cold", NOWHERE)
+            refused = FitResult(NOWHERE, float("inf"), {}, False, str(error), 0)
+            return self._told(request, body, refused, "cold", NOWHERE)
         if not result.valid and missing and seen.human is None:
             result = replace(result, reason=f"{result.reason}; {missing}")
         return self._told(request, body, result, state, pose)
@@ -132,7 +142,8 @@ class Reconstructor:
                 "publish the intrinsics of this image",
             )
         person = None
-        if body is not None and np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all() and camera.fx > 0:
+        usable = np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all() and min(camera.fx, camera.fy) > 0
+        if body is not None and usable:
             if body.person_id not in silhouettes:
                 silhouettes[body.person_id] = person_pixels(body, camera)
             person = silhouettes[body.person_id]
@@ -173,9 +184,8 @@ class Reconstructor:
     def _fit_settings(self, request: FitRequest) -> FitSettings:
         if request.scale is None:
             return self.settings.fit
-        longest = float(np.ptp(request.mesh.vertices.astype(np.float64), axis=0).max())
-        spread = max(0.02, request.scale.spread_m / request.scale.longest_m)
-        return replace(self.settings.fit, scale=request.scale.longest_m / longest, scale_spread=spread)
+        scale, spread = request.scale.scale_of(request.mesh)
+        return replace(self.settings.fit, scale=scale, scale_spread=max(LEAST_SPREAD, spread / scale))
 
     def _pose(
         self, name: str, stamp_ns: int, mesh: FitMesh, seen: Observation, settings: FitSettings
@@ -193,9 +203,7 @@ class Reconstructor:
             residuals = check(decision.pose)
             return FitResult(decision.pose, float("nan"), residuals, True, "", 0), "kept", decision.pose
         result = fit_object(mesh, seen, settings, decision.pose)
-        if decision.state == "refined" and (
-            not result.valid or self._tracker.failed(name, stamp_ns, result.residuals)
-        ):
+        if decision.state == "refined" and (not result.valid or self._tracker.failed(name, stamp_ns, result.residuals)):
             decision = STARTED_OVER
             result = fit_object(mesh, seen, settings)
         if not result.valid:
@@ -209,9 +217,12 @@ class Reconstructor:
     def _told(
         self, request: FitRequest, body: PosedBody | None, result: FitResult, state: State, pose: Pose
     ) -> Reconstruction:
-        summary = None
-        if body is not None and request.human is not None and request.body is not None:
-            summary = self._summary(request, body, pose if result.valid else None)
+        summary, contact = None, self._contact_on(request, body)
+        if body is not None and contact is not None:
+            placed = pose if result.valid else None
+            summary = contact_summary(
+                body, contact, request.mesh, request.thing, placed, threshold=self.settings.human_threshold
+            )
         told: dict[str, Any] = {
             "object_label": request.query.label,
             "mesh": request.mesh,
@@ -223,6 +234,7 @@ class Reconstructor:
             "residuals": dict(result.residuals),
             "state": state,
             "body": body,
+            "body_contact": contact,
             "summary": summary,
             "object_id": request.query.object_id,
             "person_id": request.query.person_id or (body.person_id if body is not None else ""),
@@ -230,12 +242,11 @@ class Reconstructor:
         }
         return Reconstruction(**told)
 
-    def _summary(self, request: FitRequest, body: PosedBody, pose: Pose | None) -> Any:
-        assert request.human is not None
-        assert request.body is not None
+    def _contact_on(self, request: FitRequest, body: PosedBody | None) -> FloatArray | None:
+        """The contact on the posed body's vertices, or None where there is none or it cannot be converted."""
+        if body is None or request.human is None or request.body is None:
+            return None
         try:
-            contact = self._on_body(request.human, request.body, body)
+            return self._on_body(request.human, request.body, body)
         except IvlmError:
             return None
-        placed = (request.mesh, request.thing, pose) if pose is not None and request.thing is not None else ()
-        return contact_summary(body, contact, *placed, threshold=self.settings.human_threshold)
