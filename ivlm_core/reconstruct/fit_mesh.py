@@ -19,8 +19,8 @@ PROXY_FACES, FINE_FACES = 1500, 20_000
 MOST_DECIMATED = 60_000
 # A simplified mesh may lose this share of the longest side of its box, for example with its thin parts.
 LARGEST_SHRINKAGE = 0.02
-# So much of its surface may end up further than that from the simplified one; looked at on about so many samples.
-LARGEST_LOSS, MOST_COMPARED = 0.01, 10_000
+# And so much of its surface may end up further than a share of that side from the simplified one, by so many samples.
+LARGEST_LOSS, LOST, MOST_COMPARED = 0.01, 0.04, 10_000
 # Meshes that stay ready; each holds three ray trees, and Open3D crashes at about a thousand of them in a process.
 KEPT = 16
 
@@ -101,19 +101,22 @@ def simplified(mesh: Mesh, faces: int) -> Mesh:
     while len(joined.triangles) > MOST_DECIMATED and cell < side / 20:
         joined, cell = joined.simplify_vertex_clustering(cell), cell * 1.4
     for wanted in (faces, 2 * faces, 4 * faces):
-        if wanted >= len(best.faces):
+        if wanted >= len(mesh.faces):
             break
         found = joined.simplify_quadric_decimation(wanted)
         cell = side / 200
         while len(found.triangles) > 2 * wanted and cell < side / 10:
             found, cell = joined.simplify_vertex_clustering(cell), cell * 1.2
-        if len(found.triangles) == 0 or len(found.triangles) >= len(best.faces):
+        if len(found.triangles) == 0 or len(found.triangles) >= len(mesh.faces):
             continue
         result = Mesh(
             np.asarray(found.vertices, dtype=np.float32), np.asarray(found.triangles, dtype=np.int32), mesh.name
         )
-        if _same_box(mesh, result) and _covers(result, mesh):
-            return result
+        if _same_box(mesh, result):
+            if _covers(result, mesh):
+                return result
+            # More faces may keep more of it; if none do, this is still the shape.
+            best = result
     return best
 
 
@@ -128,7 +131,7 @@ def _covers(simple: Mesh, mesh: Mesh) -> bool:
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(o3c.Tensor(np.array(simple.vertices)), o3c.Tensor(simple.faces.astype(np.uint32)))
     distance = scene.compute_distance(o3c.Tensor(samples.points.astype(np.float32)), nthreads=1).numpy()
-    lost = samples.areas[distance > LARGEST_SHRINKAGE * side].sum()
+    lost = samples.areas[distance > LOST * side].sum()
     return bool(lost <= LARGEST_LOSS * samples.areas.sum())
 
 
