@@ -187,10 +187,20 @@ class FitJudge:
             human=given[0] if given else None,
             body=self.body,
             thing=given[1] if given else None,
+            hidden=self._others(record, item.number),
         )
         frame = Frame(record.image, record.intrinsics, bodies=(body,))
         (found,) = Reconstructor(SceneSettings(fit=_settings(variant), tracking=False)).run(frame, [request])
         return found
+
+    def _others(self, record: SceneRecord, number: int) -> np.ndarray:
+        """(H, W) bool: the pixels of the scene's other objects, as a detector that gives masks would know them."""
+        others = np.zeros(record.segments.shape, dtype=bool)
+        if self.masks == "ground-truth":
+            for other in range(len(record.objects)):
+                if other != number:
+                    others |= record.object_mask(other)
+        return others
 
 
 def model_contacts(pipeline: Any) -> Predictor:

@@ -26,8 +26,6 @@ SAM_MARGIN = 0.1
 MOST_PIXELS, SURROUNDINGS, ROUNDS = 160 * 160, 0.5, 1
 # Where nearly nothing is around the box, its own rim of this share stands for the background.
 RIM = 0.05
-# Where a box holds more than this share of the person, what the person covers is nothing of the object.
-SURROUNDED = 0.4
 # Colour histograms: steps of each of three channels.
 BINS = 16
 
@@ -144,8 +142,6 @@ def _cut_out(image: ByteArray, bounds: Bounds, person: Mask | None) -> Mask | No
         return None
     # What looks more like the surroundings than like the box starts as background, but never nearly everything.
     labels[kept & (likelier < min(1.0, float(np.quantile(likelier[kept], 0.9))))] = cv2.GC_PR_BGD
-    if person is not None and _surrounds(box, person):
-        labels[shrunk(person)] = cv2.GC_BGD
     cv2.setRNGSeed(0)
     try:
         background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
@@ -158,11 +154,6 @@ def _cut_out(image: ByteArray, bounds: Bounds, person: Mask | None) -> Mask | No
     full = np.zeros(image.shape[:2], bool)
     full[top:bottom, left:right] = cv2.resize(found, (region.shape[1], region.shape[0])) > 0.5
     return full
-
-
-def _surrounds(box: Mask, person: Mask) -> bool:
-    """Whether a box holds much of the person, as that of a chair does around who sits on it."""
-    return bool((box & person).sum() > SURROUNDED * max(1, int(person.sum())))
 
 
 def _contrast(

@@ -23,7 +23,7 @@ from ivlm_core.reconstruct.sam import SamSegmenter
 from ivlm_core.reconstruct.summary import contact_summary
 from ivlm_core.reconstruct.tracking import STARTED_OVER, PoseTracker, State, TrackSettings
 from ivlm_core.storage import ArrayCache
-from ivlm_core.types import FloatArray, Frame, Mesh, ObjectQuery, PosedBody, Reconstruction
+from ivlm_core.types import CameraIntrinsics, FloatArray, Frame, Mesh, ObjectQuery, PosedBody, Reconstruction
 
 Mask = NDArray[np.bool_]
 
@@ -41,6 +41,8 @@ class FitRequest:
     human : (V,) contact on the vertices of `body`, or None. body : the body model that it is given on.
     thing : (N,) affordance on the mesh's vertices, or None.
     scale : how large the real object is, where that is known; else the mesh is taken to have its own size.
+    hidden : (H, W) bool, pixels of other things, behind which the object may go on; those of the person and of the
+        frame's other requests are known without it.
     """
 
     query: ObjectQuery
@@ -49,6 +51,16 @@ class FitRequest:
     body: BodyModel | None = None
     thing: FloatArray | None = None
     scale: ScalePrior | None = None
+    hidden: Mask | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """An object's pixels in a frame, and the person's; or why they are not known."""
+
+    mask: Mask | None = None
+    person: Mask | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,14 +70,26 @@ class SceneSettings:
     Attributes
     ----------
     human_threshold, thing_threshold : from which probability on a place counts as contact.
+    thing_share, thing_least : where no place of the object reaches its threshold but one reaches `thing_least`, those
+        count that have this share of the greatest probability: where an object is touched is often spread over all the
+        places that people touch it at.
     fit : of every single fit; its scale is set per object. tracking : whether fits go on from the last frame's.
     """
 
     human_threshold: float = 0.5
     thing_threshold: float = 0.5
+    thing_share: float = 0.5
+    thing_least: float = 0.1
     fit: FitSettings = field(default_factory=FitSettings)
     tracking: bool = True
     track: TrackSettings = field(default_factory=TrackSettings)
+
+    def thing_level(self, thing: FloatArray) -> float:
+        """From which probability on places of this object count."""
+        greatest = float(np.max(thing, initial=0.0))
+        if greatest >= self.thing_threshold or not greatest >= self.thing_least:
+            return self.thing_threshold
+        return self.thing_share * greatest
 
 
 class Reconstructor:
@@ -99,57 +123,66 @@ class Reconstructor:
     def run(self, frame: Frame, requests: Sequence[FitRequest]) -> tuple[Reconstruction, ...]:
         """Every object's pose, in the order of the requests; one that cannot be known is not valid and says why."""
         people = self._people.find(frame)
-        silhouettes: dict[str, Mask] = {}
+        looks = self._looks(frame, requests, people)
         found: list[Reconstruction] = []
         names: set[str] = set()
-        for number, request in enumerate(requests):
+        for number, (request, look) in enumerate(zip(requests, looks, strict=True)):
             name = request.query.object_id
             if not name or name in names:
                 # Without an identifier of its own, its label and place in the list have to do.
                 name = f"{request.query.label} {number}"
             names.add(name)
-            found.append(self._one(frame, request, name, people, silhouettes))
+            others = [other.mask for other in looks if other is not look and other.mask is not None]
+            found.append(self._one(frame, request, name, people, look, others))
         return tuple(found)
 
     def _one(
-        self, frame: Frame, request: FitRequest, name: str, people: People, silhouettes: dict[str, Mask]
+        self, frame: Frame, request: FitRequest, name: str, people: People, look: _Look, others: Sequence[Mask]
     ) -> Reconstruction:
-        query = request.query
-        body, missing = people.of(query.person_id)
+        body, missing = people.of(request.query.person_id)
+        if look.mask is None:
+            return self._refused(request, body, look.problem)
         try:
-            seen = self._observation(frame, request, body, silhouettes)
+            seen = self._observation(frame, request, body, look.mask, (look.person, request.hidden, *others))
             mesh = fit_mesh(request.mesh)
             result, state, pose = self._pose(name, frame.stamp_ns, mesh, seen, self._fit_settings(request))
         except IvlmError as error:
-            refused = FitResult(NOWHERE, float("inf"), {}, False, str(error), 0)
-            return self._told(request, body, refused, "cold", NOWHERE)
+            return self._refused(request, body, str(error))
         if not result.valid and missing and seen.human is None:
             result = replace(result, reason=f"{result.reason}; {missing}")
         return self._told(request, body, result, state, pose)
 
+    def _looks(self, frame: Frame, requests: Sequence[FitRequest], people: People) -> list[_Look]:
+        """What each request's object covers."""
+        silhouettes: dict[str, Mask] = {}
+        looks = []
+        for request in requests:
+            try:
+                camera = _camera(frame)
+                body, _ = people.of(request.query.person_id)
+                person = None
+                numbers = (camera.fx, camera.fy, camera.cx, camera.cy)
+                if body is not None and np.isfinite(numbers).all() and min(camera.fx, camera.fy) > 0:
+                    if body.person_id not in silhouettes:
+                        silhouettes[body.person_id] = person_pixels(body, camera)
+                    person = silhouettes[body.person_id]
+                looks.append(_Look(find_mask(frame.image, request.query, person, self._segmenter).mask, person))
+            except IvlmError as error:
+                looks.append(_Look(problem=str(error)))
+        return looks
+
     def _observation(
-        self, frame: Frame, request: FitRequest, body: PosedBody | None, silhouettes: dict[str, Mask]
+        self, frame: Frame, request: FitRequest, body: PosedBody | None, mask: Mask, others: Sequence[Mask | None]
     ) -> Observation:
-        """What the frame shows of one object."""
-        camera = frame.intrinsics
-        if camera is None:
-            raise InputError("camera_info", "is missing", "publish the camera's intrinsics")
-        size = frame.image.shape[:2]
-        if (camera.height, camera.width) != size:
-            raise InputError(
-                "camera_info",
-                f"is for {camera.width}×{camera.height} px, the image has {size[1]}×{size[0]}",
-                "publish the intrinsics of this image",
-            )
-        person = None
-        usable = np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all() and min(camera.fx, camera.fy) > 0
-        if body is not None and usable:
-            if body.person_id not in silhouettes:
-                silhouettes[body.person_id] = person_pixels(body, camera)
-            person = silhouettes[body.person_id]
-        mask = find_mask(frame.image, request.query, person, self._segmenter).mask
-        # Where the person is in front, nobody knows whether the object goes on behind.
-        valid = np.ones(size, dtype=bool) if person is None else mask | ~person
+        """What the frame shows of one object among other things."""
+        hidden = np.zeros(mask.shape, dtype=bool)
+        for other in others:
+            if other is not None:
+                if np.shape(other) != hidden.shape:
+                    raise InputError("object.hidden", f"has shape {np.shape(other)}", f"it must be {hidden.shape}")
+                hidden |= other
+        # Where something else is in front, nobody knows whether the object goes on behind.
+        valid = mask | ~hidden
         settings = self.settings
         human = None
         if body is not None and request.human is not None and request.body is not None:
@@ -158,8 +191,8 @@ class Reconstructor:
         thing: ContactPoints | None = None
         if request.thing is not None:
             mesh = request.mesh
-            thing = contact_points(mesh.vertices, mesh.faces, request.thing, settings.thing_threshold)
-        return Observation(camera, mask, valid, frame.depth, body, human, thing)
+            thing = contact_points(mesh.vertices, mesh.faces, request.thing, settings.thing_level(request.thing))
+        return Observation(_camera(frame), mask, valid, frame.depth, body, human, thing)
 
     def _on_body(self, contact: FloatArray, given: BodyModel, body: PosedBody) -> FloatArray:
         """Contact on the vertices of the posed body."""
@@ -214,6 +247,10 @@ class Reconstructor:
         )
         return result, decision.state, pose
 
+    def _refused(self, request: FitRequest, body: PosedBody | None, reason: str) -> Reconstruction:
+        """The answer to what cannot be fitted."""
+        return self._told(request, body, FitResult(NOWHERE, float("inf"), {}, False, reason, 0), "cold", NOWHERE)
+
     def _told(
         self, request: FitRequest, body: PosedBody | None, result: FitResult, state: State, pose: Pose
     ) -> Reconstruction:
@@ -250,3 +287,18 @@ class Reconstructor:
             return self._on_body(request.human, request.body, body)
         except IvlmError:
             return None
+
+
+def _camera(frame: Frame) -> CameraIntrinsics:
+    """The intrinsics of a frame's own picture."""
+    camera = frame.intrinsics
+    if camera is None:
+        raise InputError("camera_info", "is missing", "publish the camera's intrinsics")
+    size = frame.image.shape[:2]
+    if (camera.height, camera.width) != size:
+        raise InputError(
+            "camera_info",
+            f"is for {camera.width}×{camera.height} px, the image has {size[1]}×{size[0]}",
+            "publish the intrinsics of this image",
+        )
+    return camera
