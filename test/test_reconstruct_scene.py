@@ -260,6 +260,37 @@ def test_an_object_partly_out_of_view_is_found(scene):
     assert scene.off(found) < 0.05
 
 
+def test_other_things_may_hide_the_object(scene):
+    # A wall stands in front of the skateboard's right half; it is known, or another request's object.
+    mask = scene.request.query.mask
+    wall = np.zeros_like(mask)
+    wall[:, int(np.flatnonzero(mask.any(axis=0)).mean()) :] = True
+    left = {"mask": mask & ~wall, "depth": None}
+    reconstructor = Reconstructor(SceneSettings(tracking=False))
+    blind = scene.run(reconstructor, **left)
+    known = scene.run(reconstructor, hidden=wall, **left)
+    assert known.pose_valid, known.reason
+    assert scene.off(known) < 0.05
+    assert not blind.pose_valid or known.residuals["mask_iou"] > blind.residuals["mask_iou"] + 0.1
+    query = replace(scene.request.query, mask=mask & ~wall)
+    other = replace(scene.request, query=replace(query, object_id="wall", mask=wall), thing=None, human=None)
+    first, _ = reconstructor.run(replace(scene.frame, depth=None), [replace(scene.request, query=query), other])
+    np.testing.assert_array_equal(first.translation, known.translation)
+    wrong = scene.run(reconstructor, hidden=wall[:10], **left)
+    assert "object.hidden" in wrong.reason
+
+
+def test_contact_that_is_spread_over_an_object_still_counts(scene):
+    settings = SceneSettings()
+    thing = scene.request.thing
+    assert settings.thing_level(thing) == 0.5
+    assert settings.thing_level(0.3 * thing) == pytest.approx(0.15)
+    assert settings.thing_level(0.05 * thing) == 0.5
+    found, faint = scene.run(depth=None), scene.run(depth=None, thing=np.float32(0.3) * thing)
+    assert faint.pose_valid
+    np.testing.assert_allclose(faint.translation, found.translation, atol=1e-3)
+
+
 def test_a_mask_that_is_not_the_objects_gives_no_pose(scene):
     mask = NOTHING.copy()
     mask[90:96, :] = mask[:, 100:106] = True

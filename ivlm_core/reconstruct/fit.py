@@ -28,6 +28,7 @@ from ivlm_core.reconstruct.starts import NEAREST, cold_starts
 ENERGIES = ("full", "released")
 # Long side of the mask's box in pixels, coarse to fine.
 COARSE, MIDDLE, FINE = 24, 48, 96
+WARM_STEPS = 12
 WARM_RATES = Rates(rotation=0.02, centre=0.006, size=0.006, depth=0.006)
 # Fewer pixels of the object, or of known depth on it, say nothing.
 LEAST_PIXELS = 12
@@ -198,7 +199,7 @@ class _Fit:
         parts = (start.rotation[None], start.translation[None], np.array([start.scale]))
         begun = Batch(torch.from_numpy(encode(*parts, self.mesh.centre)), torch.zeros(1))
         overlap = self.overlap(begun)
-        return self.descent.run(begun.parameters, self.score(MIDDLE, overlap), 16, WARM_RATES.tensor()), overlap
+        return self.descent.run(begun.parameters, self.score(MIDDLE, overlap), WARM_STEPS, WARM_RATES.tensor()), overlap
 
     def score(self, long_side: int, overlap: Overlap | None = None) -> Energy:
         settings = self.settings

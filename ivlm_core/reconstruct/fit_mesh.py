@@ -115,8 +115,8 @@ def simplified(mesh: Mesh, faces: int) -> Mesh:
         if _same_box(mesh, result):
             if _covers(result, mesh):
                 return result
-            # More faces may keep more of it; if none do, this is still the shape.
-            best = result
+            # More faces may keep more of it; if none do, the fewest are still the shape.
+            best = result if best is mesh else best
     return best
 
 

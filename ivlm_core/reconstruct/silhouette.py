@@ -133,8 +133,8 @@ def coverage(
     if backend == "pytorch3d":
         from ivlm_core.reconstruct.soft import soft_coverage
 
-        values, pose, pixel = soft_coverage(mesh.vertices, mesh.faces, rotation, translation, scale, camera)
-        return Coverage(values, pose, pixel, len(scale), camera)
+        drawn = soft_coverage(mesh.vertices, mesh.faces, rotation, translation, scale, camera)
+        return Coverage(*drawn, poses=len(scale), camera=camera)
     if backend != "rays":
         raise ConfigError("silhouette backend", f"is {backend!r}", f"choose {' or '.join(map(repr, BACKENDS))}")
     turn, shift, size = (part.detach().numpy() for part in (rotation, translation, scale))
@@ -148,8 +148,8 @@ def coverage(
         distance = mesh.depths(rays)
         covered = np.isfinite(distance)
         which = np.flatnonzero(covered)
-        points = rays[which, :3].astype(np.float64) + distance[which, None] * rays[which, 3:].astype(np.float64)
-        hit_pixels, hit_points = torch.from_numpy(which), torch.from_numpy(points)
+        ends = rays[which, :3].astype(np.float64) + distance[which, None] * rays[which, 3:].astype(np.float64)
+        hit_pixels, hit_points = torch.from_numpy(which), torch.from_numpy(ends)
     else:
         covered = mesh.hits(rays)
 

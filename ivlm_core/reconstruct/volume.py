@@ -178,24 +178,25 @@ class Volume:
         """(F,) bool: faces wholly inside another closed part."""
         middle = self._corners.mean(axis=1, keepdims=True)
         tested = np.concatenate([middle + _SHRUNK * (self._corners - middle), middle], axis=1)  # (F, 4, 3)
-        inside = self._vote(tested.reshape(-1, 3), 3).reshape(len(tested), 4, -1).all(axis=1)
+        voted = self._vote(tested.reshape(-1, 3), 3).reshape(len(tested), 4, len(self._parts.closed))
+        inside: Bools = np.logical_and.reduce(voted, axis=1)
         inside[np.arange(len(tested)), self._parts.of_face] = False
-        buried: Bools = (inside & self._parts.closed).any(axis=1)
+        buried: Bools = np.logical_or.reduce(inside & self._parts.closed, axis=1)
         return buried
 
 
 def vertex_areas(vertices: NDArray, faces: NDArray) -> Floats:
     """(N,) m²: a third of the area of each vertex's faces."""
     area = 0.5 * np.linalg.norm(_across(np.asarray(vertices, dtype=np.float64)[faces]), axis=1)
-    result: Floats = np.bincount(np.asarray(faces).reshape(-1), np.repeat(area / 3.0, 3), minlength=len(vertices))
-    return result
+    third = np.repeat(area / 3.0, 3)
+    return np.bincount(np.asarray(faces).reshape(-1), third, minlength=len(vertices)).astype(np.float64)
 
 
 def thinned(surface: SurfacePoints, spacing: float) -> SurfacePoints:
     """One point per cubic cell of `spacing` metres, with the area of all that were in it."""
     cells = np.floor(surface.points / spacing).astype(np.int64)
     _, first, inverse = np.unique(cells, axis=0, return_index=True, return_inverse=True)
-    return SurfacePoints(surface.points[first], np.bincount(inverse.reshape(-1), surface.areas))
+    return SurfacePoints(surface.points[first], np.bincount(inverse.reshape(-1), surface.areas).astype(np.float64))
 
 
 def _scene(corners: Floats) -> Any:
