@@ -159,6 +159,29 @@ def test_ablations_run(data: TrainingSet, tmp_path: Path, names: tuple[str, ...]
     assert summary["steps"] == 2
 
 
+def test_object_masks_begin_with_the_answers_and_leave_the_language_model_alone(
+    data: TrainingSet, tmp_path: Path
+) -> None:
+    def gradients(early_objects: int, stage: Any) -> dict[str, torch.Tensor]:
+        folder = tmp_path / f"{early_objects}-{stage}"
+        trainer = _trainer(data, folder, replace(RECIPE, batch=6, early_objects=early_objects))
+        trainer._prepare(False)
+        trainer.learner(trainer._batch(0), stage)["total"].backward()
+        named = trainer.learner.named_parameters()
+        return {name: item.grad.clone() for name, item in named if item.grad is not None}
+
+    def differ(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> set[str]:
+        same = {name for name in first if name in second and torch.allclose(first[name], second[name], atol=1e-6)}
+        return {*first, *second} - same
+
+    learning = differ(gradients(0, "answers"), gradients(3, "answers"))
+    assert learning
+    assert all(name.startswith("model.localize.") for name in learning)
+    # Once masks have joined, `objects_per_step` decides, and masks teach the language model, too.
+    assert not differ(gradients(0, "masks"), gradients(3, "masks"))
+    assert any(name.startswith("model.reason.") for name in differ(gradients(3, "answers"), gradients(3, "masks")))
+
+
 def test_adapters_are_merged_into_the_weights(data: TrainingSet, tmp_path: Path) -> None:
     profile = replace(toy_profile(), lora=LoraConfig(rank=2, alpha=4, dropout=0.0))
     trainer = _trainer(data, tmp_path, replace(RECIPE, steps=3), profile)

@@ -20,6 +20,8 @@ NO_CONTACT = "There is no contact."
 NAMED_SHARE = 0.1
 # Of a template's words the model learns little: they count this much beside the words that it has to choose.
 TEMPLATE_WEIGHT = 0.1
+# The first word decides whether there is contact at all, once in an answer, and rarely is there none.
+FIRST_WEIGHT = 2.0
 
 # Other ways to ask the same; the first one, the one used at inference, comes from the prompts themselves.
 HUMAN_PARAPHRASES = (
@@ -237,12 +239,12 @@ class Conversation:
         weights += [choosing if place < 2 else TEMPLATE_WEIGHT for place in range(len(closing))]
         ids.append(tokenizer.contact[question.side])
         # That there is contact at all is a choice as well, made at the first word of the answer.
-        weights = [choosing, *weights[1:], TEMPLATE_WEIGHT]
+        weights = [FIRST_WEIGHT * choosing, *weights[1:], TEMPLATE_WEIGHT]
         return ids, np.array(weights, dtype=np.float32)
 
     def _refusal(self) -> tuple[list[int], NDArray[Any]]:
         ids = [*self._ids(" " + NO_CONTACT), self._tokenizer.eos]
-        return ids, np.array([1.0, *[TEMPLATE_WEIGHT] * (len(ids) - 1)], dtype=np.float32)
+        return ids, np.array([FIRST_WEIGHT, *[TEMPLATE_WEIGHT] * (len(ids) - 1)], dtype=np.float32)
 
     def _ids(self, text: str) -> tuple[int, ...]:
         if text not in self._spelled:

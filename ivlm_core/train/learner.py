@@ -259,8 +259,9 @@ class Learner(nn.Module):
             )
             lifted = self.body.lifter(drawn)
             groups.append(self._group(self.body, drawn, contact, lifted))
-        if masks:
-            groups += self._object_groups(embeddings, sides, batch)
+        # The decoder of objects begins early: it has twenty meshes to learn, and the embeddings name them soon.
+        most = recipe.objects_per_step if masks else recipe.early_objects if recipe.masks else 0
+        groups += self._object_groups(embeddings if masks else embeddings.detach(), sides, batch, most)
         terms = combined_loss(groups, recipe.loss, answer, samples_without_mask=0)
         losses = {
             name: getattr(terms, name) for name in ("focal", "dice", "heat_map", "human_3d", "affordance_3d", "token")
@@ -289,12 +290,12 @@ class Learner(nn.Module):
             truth if recipe.mesh_loss else None,
         )
 
-    def _object_groups(self, embeddings: Tensor, sides: np.ndarray, batch: Batch) -> list[LossGroup]:
-        """The masks of a few objects of the batch."""
+    def _object_groups(self, embeddings: Tensor, sides: np.ndarray, batch: Batch, most: int) -> list[LossGroup]:
+        """The masks of at most `most` objects of the batch."""
         groups: list[LossGroup] = []
         for number in np.flatnonzero(sides == "object").tolist():
             label, contact = batch.things[int(batch.packed.query[number])]
-            if len(groups) == self.recipe.objects_per_step:
+            if len(groups) == most:
                 break
             views = self.things.get(label)
             if views is None:

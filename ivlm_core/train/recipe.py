@@ -36,7 +36,8 @@ class Recipe:
     answers_from : share of the run after which the questions join; until then the image encoder learns alone, from
         what the auxiliary heads ask of it.
     masks_from : share of the run after which the view masks join.
-    objects_per_step : object masks learned in a step.
+    objects_per_step : object masks learned in a step once masks have joined.
+    early_objects : the same before, while answers are learned; MV-Loc then takes the embeddings as they are.
     encoder_steps : steps that SAM's encoder is taught the views before it is frozen; 0 to leave it as it is.
     loss : constants of the paper's losses. mesh_loss : whether the 3-D losses are used.
     whole_masks : masks are judged on all pixels instead of those that show the mesh.
@@ -55,9 +56,10 @@ class Recipe:
     weight_decay: float = 0.03
     clip: float = 1.0
     average: float = 0.999
-    answers_from: float = 0.42
-    masks_from: float = 0.75
-    objects_per_step: int = 2
+    answers_from: float = 0.38
+    masks_from: float = 0.72
+    objects_per_step: int = 8
+    early_objects: int = 3
     encoder_steps: int = 120
     loss: LossWeights = field(default_factory=LossWeights)
     mesh_loss: bool = True
@@ -84,6 +86,7 @@ class Recipe:
             "answers_from": 0 <= self.answers_from <= 1,
             "masks_from": 0 <= self.masks_from <= 1,
             "objects_per_step": self.objects_per_step >= 0,
+            "early_objects": self.early_objects >= 0,
             "encoder_steps": self.encoder_steps >= 0,
             "data_fraction": 0 < self.data_fraction <= 1,
         }
