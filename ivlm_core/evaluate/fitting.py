@@ -49,8 +49,8 @@ class Budget:
     weight_decay, average, seed : as in `Recipe`.
     """
 
-    taught: int = 50_400
-    pictures: int = 69_600
+    taught: int = 45_600
+    pictures: int = 74_400
     batch: int = 12
     learning_rate: float = 8e-4
     warm_up: float = 0.02
