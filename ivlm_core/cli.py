@@ -107,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         "already is then checked as it is",
     )
 
+    _add_reconstruct(commands)
+
     _add_objects(commands)
 
     _add_synth(commands)
@@ -166,6 +168,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor = _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
     doctor.add_argument("--model", default="tiny", help="the profile whose files are looked for (default: %(default)s)")
     return parser
+
+
+def _add_reconstruct(commands: Any) -> None:
+    from ivlm_core.scene_command import add_arguments
+
+    add_arguments(_command(commands, "reconstruct", reconstruct_command, "people and objects of one picture in metres"))
 
 
 def _add_objects(commands: Any) -> None:
@@ -409,6 +417,13 @@ def train_command(options: argparse.Namespace) -> int:
     )
     print(json.dumps(summary) if options.json else f"{options.out}: {summary}")
     return 0
+
+
+def reconstruct_command(options: argparse.Namespace) -> int:
+    """`ivlm reconstruct`: one picture, its people and objects, the scene in metres."""
+    from ivlm_core.scene_command import run
+
+    return run(options)
 
 
 def evaluate_command(options: argparse.Namespace) -> int:

@@ -49,7 +49,7 @@ from ivlm_core.types import (
 )
 
 if TYPE_CHECKING:
-    from ivlm_core.reconstruct import Reconstructor
+    from ivlm_core.reconstruct import Reconstructor, SceneSettings
 
 MAX_QUERIES = 32
 QUANTIZATIONS = ("none", "int8")
@@ -152,7 +152,7 @@ class Pipeline:
         output_body_path: Path | None = None,
         body_map_path: Path | None = None,
         library: Path | None = None,
-        reconstruct: bool = False,
+        reconstruct: bool | SceneSettings = False,
         tracking: bool = True,
         sam: Path | None = None,
     ) -> Pipeline:
@@ -177,7 +177,8 @@ class Pipeline:
         body_map_path : a map from `body` to `output_body` (see `load_body_map`); None to compute one.
         library : folder of an object library (`ivlm objects`), looked into before the built-in one.
         reconstruct : whether objects are fitted into the scene; of each frame that needs the camera's intrinsics and
-            a posed body or keypoints. tracking : whether a fit goes on from the last frame's pose.
+            a posed body or keypoints; or the settings to do so with. tracking : whether a fit goes on from the last
+            frame's pose, where no settings are given.
         sam : file with the weights of the Segment Anything model, for the masks of objects that have only a box; None
             to cut them out by their colours.
 
@@ -224,9 +225,9 @@ class Pipeline:
                 output=output,
                 weights=checkpoint_hash(directory, str(precision), quantize),
                 library=meshes,
-                reconstructor=_reconstructor(cache, tracking, sam, (predicted, *(output or ())[:1]), target)
-                if reconstruct
-                else None,
+                reconstructor=_reconstructor(
+                    cache, reconstruct, tracking, sam, (predicted, *(output or ())[:1]), target
+                ),
             )
 
     def forget(self) -> None:
@@ -565,13 +566,21 @@ def _output(
 
 
 def _reconstructor(
-    cache: ArrayCache, tracking: bool, sam: Path | None, bodies: Sequence[BodyModel], device: torch.device
-) -> Reconstructor:
-    """What puts objects into the scene; imported late, because it brings Open3D."""
+    cache: ArrayCache,
+    wanted: bool | SceneSettings,
+    tracking: bool,
+    sam: Path | None,
+    bodies: Sequence[BodyModel],
+    device: torch.device,
+) -> Reconstructor | None:
+    """What puts objects into the scene, if it is wanted; imported late, because it brings Open3D."""
+    if not wanted:
+        return None
     from ivlm_core.reconstruct import Reconstructor, SamSegmenter, SceneSettings
 
     segmenter = SamSegmenter(sam, str(device)) if sam is not None else None
-    return Reconstructor(SceneSettings(tracking=tracking), cache, segmenter, {body.name: body for body in bodies})
+    settings = SceneSettings(tracking=tracking) if wanted is True else wanted
+    return Reconstructor(settings, cache, segmenter, {body.name: body for body in bodies})
 
 
 def _device(name: str) -> torch.device:

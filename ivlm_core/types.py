@@ -478,6 +478,7 @@ class Reconstruction:
     body : the person, or None. body_contact : (V,) float32, the person's contact with the object on `body`'s vertices,
         or None. summary : for planners; None without contact.
     notes : what was simplified or is only roughly known, for people.
+    trace : rotation, translation and scale of the leading pose after every step of the fit, where they were asked for.
     """
 
     object_label: str
@@ -495,6 +496,7 @@ class Reconstruction:
     object_id: str = ""
     person_id: str = ""
     notes: tuple[str, ...] = ()
+    trace: tuple[tuple[NDArray[np.float64], NDArray[np.float64], float], ...] = ()
 
     def placed(self) -> FloatArray:
         """(N, 3) float32, metres: the mesh's vertices in the image's optical frame."""

@@ -1,4 +1,4 @@
-"""A result on disk: `result.json`, `contacts.npz`, `overlay.png` and coloured meshes."""
+"""A result on disk: `result.json`, `contacts.npz`, pictures, coloured meshes and the joint scene."""
 
 from __future__ import annotations
 
@@ -13,15 +13,35 @@ import cv2
 import numpy as np
 
 from ivlm_core.draw.answers import Answer, answers
+from ivlm_core.draw.fitted import draw_scene, scene_of
 from ivlm_core.draw.heat import NEUTRAL_GREY, heat_colors
+from ivlm_core.draw.joint_scene import write_scene_glb
 from ivlm_core.errors import InputError, shown
 from ivlm_core.objects import write_glb
-from ivlm_core.types import ByteArray, FloatArray, FrameResult, HumanContact, Mesh, ObjectAffordance
+from ivlm_core.types import (
+    ByteArray,
+    ContactSummary,
+    FloatArray,
+    Frame,
+    FrameResult,
+    FreeRegion,
+    HumanContact,
+    Mesh,
+    ObjectAffordance,
+    Reconstruction,
+)
 
-_MESH_FILE = re.compile(r"(human|object)(_\d+)?\.glb")
+# What only some results have, and an earlier one may have left.
+_SOMETIMES = re.compile(r"(human|object)(_\d+)?\.glb|scene\.(glb|png)|overlay\.png")
 
 
-def write_result(out: Path, result: FrameResult, overlay: ByteArray | None, threshold: float = 0.5) -> dict[str, Any]:
+def write_result(
+    out: Path,
+    result: FrameResult,
+    overlay: ByteArray | None,
+    threshold: float = 0.5,
+    frame: Frame | None = None,
+) -> dict[str, Any]:
     """Write everything about one result into a folder, replacing what an earlier result left there.
 
     All files are prepared first and moved into place only when all of them are complete, `result.json` last: a failure
@@ -35,12 +55,15 @@ def write_result(out: Path, result: FrameResult, overlay: ByteArray | None, thre
         has no answer for is left out. Contact on the picture itself is `image_probability` (H, W), numbered likewise.
     overlay.png : the picture, if one is given.
     human.glb, object.glb : the meshes in heat colours, metres, y up; `human_1.glb` and so on for the next objects.
+    scene.glb, scene.png : where objects were fitted into the scene: bodies and objects with their contact, and, if the
+        frame is given, pictures of them. Their poses are in `result.json` under `reconstructions`.
 
     Parameters
     ----------
     out : the folder; made when missing.
     overlay : (H', W', 3) uint8 RGB from `draw_overlay`, or None for none.
     threshold : the probability from which a vertex counts as touched.
+    frame : what the result is of, for `scene.png`.
 
     Raises
     ------
@@ -50,11 +73,11 @@ def write_result(out: Path, result: FrameResult, overlay: ByteArray | None, thre
         out.mkdir(parents=True, exist_ok=True)
         # Staged on the same disk, so that moving into place is a rename.
         with tempfile.TemporaryDirectory(prefix=".ivlm-", dir=out) as name:
-            summary = _stage(Path(name), result, overlay, threshold)
+            summary = _stage(Path(name), result, overlay, threshold, frame)
             for file in summary["files"]:
                 (Path(name) / file).replace(out / file)
-            for old in out.glob("*.glb"):
-                if _MESH_FILE.fullmatch(old.name) and old.name not in summary["files"]:
+            for old in out.iterdir():
+                if _SOMETIMES.fullmatch(old.name) and old.name not in summary["files"]:
                     old.unlink()
     except OSError as error:
         raise InputError(
@@ -63,7 +86,9 @@ def write_result(out: Path, result: FrameResult, overlay: ByteArray | None, thre
     return summary
 
 
-def _stage(folder: Path, result: FrameResult, overlay: ByteArray | None, threshold: float) -> dict[str, Any]:
+def _stage(
+    folder: Path, result: FrameResult, overlay: ByteArray | None, threshold: float, frame: Frame | None
+) -> dict[str, Any]:
     arrays: dict[str, np.ndarray] = {}
     objects = []
     files = []
@@ -88,11 +113,8 @@ def _stage(folder: Path, result: FrameResult, overlay: ByteArray | None, thresho
         np.savez(stream, **arrays)  # type: ignore[arg-type]
     files.append("contacts.npz")
     if overlay is not None:
-        good, encoded = cv2.imencode(".png", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 4])
-        if not good:
-            raise InputError("overlay", f"of shape {overlay.shape} cannot be encoded", "give (H, W, 3) uint8 RGB")
-        (folder / "overlay.png").write_bytes(encoded.tobytes())
-        files.append("overlay.png")
+        files.append(_write_picture(folder / "overlay.png", overlay))
+    files += _write_scene(folder, result, frame)
     files.append("result.json")
     summary = {
         "model": result.model,
@@ -115,6 +137,7 @@ def _stage(folder: Path, result: FrameResult, overlay: ByteArray | None, thresho
             {"label": item.object_label, "object_id": item.object_id, "side": item.side, "reason": item.reason}
             for item in result.unanswered
         ],
+        "reconstructions": [_pose_entry(item) for item in result.reconstructions],
         "files": files,
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
@@ -158,6 +181,67 @@ def _object_entry(affordance: ObjectAffordance, threshold: float) -> dict[str, A
         "vertices_in_contact": int((affordance.probability >= threshold).sum()),
         "answer": affordance.answer,
         "confidence": _number(affordance.confidence),
+    }
+
+
+def _write_scene(folder: Path, result: FrameResult, frame: Frame | None) -> list[str]:
+    """The joint scene, where there is anything in it; the names of its files."""
+    if not any(item.pose_valid or item.body is not None for item in result.reconstructions):
+        return []
+    known = {(item.object_label, item.object_id): item for item in result.object_affordances}
+
+    def affordance(item: Reconstruction) -> FloatArray | None:
+        found = known.get((item.object_label, item.object_id))
+        return found.probability if found is not None else None
+
+    scene = scene_of(result.reconstructions, affordance)
+    write_scene_glb(folder / "scene.glb", scene)
+    if frame is None:
+        return ["scene.glb"]
+    return ["scene.glb", _write_picture(folder / "scene.png", draw_scene(frame, result.reconstructions, scene))]
+
+
+def _write_picture(path: Path, picture: ByteArray) -> str:
+    good, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    if not good:
+        raise InputError(path.stem, f"of shape {picture.shape} cannot be encoded", "give (H, W, 3) uint8 RGB")
+    path.write_bytes(encoded.tobytes())
+    return path.name
+
+
+def _pose_entry(item: Reconstruction) -> dict[str, Any]:
+    """Where an object was put, in the image's optical frame, metres."""
+    entry: dict[str, Any] = {
+        "label": item.object_label,
+        "object_id": item.object_id,
+        "person_id": item.person_id,
+        "mesh": item.mesh.name,
+        "pose_valid": item.pose_valid,
+        "reason": item.reason,
+        "notes": list(item.notes),
+        "state": item.state,
+        "rotation": item.rotation.tolist() if item.pose_valid else None,
+        "translation": item.translation.tolist() if item.pose_valid else None,
+        "scale": _number(item.scale) if item.pose_valid else None,
+        "residuals": {name: _number(value) for name, value in item.residuals.items()},
+        "body_source": item.body.source if item.body is not None else None,
+        "contact": None,
+    }
+    if item.summary is not None:
+        entry["contact"] = {
+            **_place(item.summary),
+            "free_regions": [
+                {**_place(region), "affordance": _number(region.affordance)} for region in item.summary.free_regions
+            ],
+        }
+    return entry
+
+
+def _place(given: ContactSummary | FreeRegion) -> dict[str, Any]:
+    return {
+        "centroid": [_number(value) for value in given.centroid],
+        "normal": [_number(value) for value in given.normal],
+        "area_cm2": _number(given.area_cm2),
     }
 
 

@@ -141,7 +141,9 @@ def write_scene_glb(path: Path, scene: JointScene) -> None:
         raise InputError("out", f"{shown(str(path), 300)} cannot be written: {error}", "choose another place") from None
 
 
-def draw_scene_views(scene: JointScene, height: int = 460, up: ArrayLike | None = None) -> ByteArray:
+def draw_scene_views(
+    scene: JointScene, height: int = 460, up: ArrayLike | None = None, extent: JointScene | None = None
+) -> ByteArray:
     """A scene from the camera's side, from the left and from above, without perspective, all at one scale.
 
     Lines are half a metre apart. Contact is orange to red; where another surface hides it, it shows through.
@@ -151,6 +153,7 @@ def draw_scene_views(scene: JointScene, height: int = 460, up: ArrayLike | None 
     height : of the panels in pixels, 120…2000; less where the scene is wide.
     up : (3,) against gravity, in the optical frame, any length: the views are then level. None for the camera's own
         axes, in which floors lean if it looks down.
+    extent : what decides which part of space is shown, for pictures that belong together; None for the scene itself.
 
     Returns
     -------
@@ -162,15 +165,16 @@ def draw_scene_views(scene: JointScene, height: int = 460, up: ArrayLike | None 
     """
     if not _HEIGHTS[0] <= height <= _HEIGHTS[1]:
         raise InputError("height", f"is {height}", f"give {_HEIGHTS[0]}…{_HEIGHTS[1]} pixels")
-    drawn = _Surfaces(scene, np.eye(3) if up is None else _levelled(up))
-    low, high = drawn.bounds
+    turn = np.eye(3) if up is None else _levelled(up)
+    drawn = _Surfaces(scene, turn)
+    low, high = drawn.bounds if extent is None else _Surfaces(extent, turn).bounds
     size = np.maximum(high - low, 1e-3) * (1 + 2 * _MARGIN)
     scale = min(height / max(size[1], size[2]), _WIDEST * height / (2 * size[0] + size[2]))
     tall = max(1, round(scale * max(size[1], size[2])))
     panels = []
     for name, right, down in _VIEWS:
         across = max(round(scale * float(np.abs(right) @ size)), text_width(name, 13) + 16)
-        panels.append(_panel(drawn, np.array(right), np.array(down), (tall, across), scale, name))
+        panels.append(_panel(drawn, (low, high), np.array(right), np.array(down), (tall, across), scale, name))
     width = sum(panel.shape[1] for panel in panels) + _GAP * (len(panels) + 1)
     captions = [*_captions(scene, width - 2 * _GAP)]
     canvas = np.full((tall + _STRIP + 2 * _GAP + _ROW * len(captions), width, 3), _PAPER, dtype=np.uint8)
@@ -285,6 +289,7 @@ def _light(normals: NDArray[np.float64], view: NDArray[np.float64]) -> NDArray[n
 
 def _panel(
     drawn: _Surfaces,
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64]],
     right: NDArray[np.float64],
     down: NDArray[np.float64],
     shape: tuple[int, int],
@@ -293,14 +298,16 @@ def _panel(
 ) -> ByteArray:
     """(rows + strip, columns, 3): one view with its name above; `shape` rows and columns, `scale` pixels per metre."""
     rows, columns = shape
-    low, high = drawn.bounds
+    low, high = bounds
     middle = (low + high) / 2
     forward = np.cross(right, down)
+    # Rays start in front of everything, in the part that is shown or not.
+    reach = float(np.linalg.norm(np.subtract(*drawn.bounds)) + np.linalg.norm(middle - np.mean(drawn.bounds, axis=0)))
     x, y = (
         (np.arange(count * _SUBSAMPLES) + 0.5) / (_SUBSAMPLES * scale) - count / (2 * scale)
         for count in (columns, rows)
     )
-    start = middle - forward * float(np.linalg.norm(high - low) + 1)
+    start = middle - forward * (reach + 1.0)
     origins = start + x[None, :, None] * right + y[:, None, None] * down  # (rows', columns', 3)
     rays = np.concatenate([origins, np.broadcast_to(forward, origins.shape)], axis=-1).astype(np.float32)
     colors, hit = drawn.seen(rays.reshape(-1, 6), forward)

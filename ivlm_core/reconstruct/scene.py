@@ -276,6 +276,7 @@ class Reconstructor:
             "object_id": request.query.object_id,
             "person_id": request.query.person_id or (body.person_id if body is not None else ""),
             "notes": result.notes,
+            "trace": tuple((step.rotation, step.translation, step.scale) for step in result.trace),
         }
         return Reconstruction(**told)
 
