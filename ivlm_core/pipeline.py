@@ -379,7 +379,11 @@ class Pipeline:
         assert self._reconstructor is not None
         # Poses are found along gradients.
         with torch.inference_mode(False), torch.enable_grad():
-            return self._reconstructor.run(frame, requests)
+            scene = self._reconstructor.run(frame, requests)
+        return tuple(
+            replace(fitted, mesh_resource=match.resource, mesh_source=match.source)
+            for fitted, match in zip(scene, matches, strict=True)
+        )
 
     @property
     def _reasoner(self) -> Reasoner:
@@ -530,6 +534,7 @@ def _object_affordance(item: _Asked, match: ObjectMatch, pack: ViewPack, probabi
         mesh_resource=match.resource,
         mesh_source=match.source,
         object_id=item.query.object_id,
+        number=item.number,
     )
 
 

@@ -397,6 +397,7 @@ class ObjectAffordance:
     mesh_resource : URI of the mesh's file, empty when it has none.
     mesh_source : `file`, `library`, or `fallback` (the label is unknown and a plain box stands in).
     answer, confidence : as in `HumanContact`.
+    number : the query's place in its frame, which is also that of its `Reconstruction`.
     """
 
     object_label: str
@@ -409,6 +410,7 @@ class ObjectAffordance:
     mesh_resource: str = ""
     mesh_source: str = "library"
     object_id: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -478,6 +480,7 @@ class Reconstruction:
     body : the person, or None. body_contact : (V,) float32, the person's contact with the object on `body`'s vertices,
         or None. summary : for planners; None without contact.
     notes : what was simplified or is only roughly known, for people.
+    mesh_resource, mesh_source : as in `ObjectAffordance`.
     trace : rotation, translation and scale of the leading pose after every step of the fit, where they were asked for.
     """
 
@@ -496,6 +499,8 @@ class Reconstruction:
     object_id: str = ""
     person_id: str = ""
     notes: tuple[str, ...] = ()
+    mesh_resource: str = ""
+    mesh_source: str = "library"
     trace: tuple[tuple[NDArray[np.float64], NDArray[np.float64], float], ...] = ()
 
     def placed(self) -> FloatArray:
@@ -525,7 +530,7 @@ class FrameResult:
     seconds : stage name → wall time.
     model : name of the profile or checkpoint.
     image_contacts : contact on the picture itself, in the mode `image`.
-    reconstructions : objects fitted into the scene, where that was asked for.
+    reconstructions : objects fitted into the scene, one for every query, where that was asked for.
     """
 
     human_contacts: tuple[HumanContact, ...]
