@@ -105,7 +105,8 @@ def load_keypoints(path: Path) -> tuple[BodyKeypoints, ...]:
     for number, person in enumerate(given):
         if not isinstance(person, Mapping) or "keypoints" not in person:
             raise InputError(f"keypoints {path}", f"entry {number} has no keypoints", "see `ivlm reconstruct --help`")
-        flat = [value for row in person["keypoints"] for value in (row if isinstance(row, Sequence) else [row])]
+        rows = person["keypoints"] if isinstance(person["keypoints"], list) else []
+        flat = [value for row in rows for value in (row if isinstance(row, list) else [row])]
         values = np.array(_numbers(path, flat, 3 * len(COCO_KEYPOINTS))).reshape(-1, 3)
         name = str(person.get("person_id", number if len(given) > 1 else ""))
         scores = np.clip(values[:, 2], 0.0, 1.0)
