@@ -20,6 +20,8 @@ from ivlm_core.types import Frame, Mesh, ObjectQuery
 Command = Callable[[argparse.Namespace], int]
 
 # What `ivlm evaluate` can write and fit; named here because the rooms behind them are slow to import.
+TASKS = ("contact", "reconstruct", "bodies", "retrieve")
+SOURCES = ("predicted", "ground-truth")
 TABLES = ("all", "main", "ablation", "data", "scene-mix")
 BASELINES = ("category_prior", "deco_style", "no_language_model", "label_conditioned")
 
@@ -135,7 +137,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--deepspeed", type=Path, metavar="FILE", help="for several GPUs: config/deepspeed.json")
 
     evaluate = _command(commands, "evaluate", evaluate_command, "how good a model is on SynthHOI, beside its baselines")
-    evaluate.add_argument("--task", choices=("contact",), default="contact", help="default: %(default)s")
+    evaluate.add_argument("--task", choices=TASKS, default="contact", help="what is measured (default: %(default)s)")
+    evaluate.add_argument(
+        "--contacts", choices=SOURCES, default="predicted", help="for reconstruct: what is fitted to (%(default)s)"
+    )
+    evaluate.add_argument(
+        "--masks", choices=SOURCES, help="for reconstruct: the objects' pixels, predicted from boxes (like --contacts)"
+    )
     evaluate.add_argument("--split", default="test", help="test, unseen, val or train (default: %(default)s)")
     evaluate.add_argument("--scenes", type=int, default=2000, help="how many (default: %(default)s)")
     evaluate.add_argument("--seed", type=int, default=1, help="of fresh scenes, never one of training (default: 1)")
@@ -157,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--steps-each", type=int, default=0, help="length of every training of --run, in steps")
     evaluate.add_argument("--minutes-each", type=float, default=0.0, help="the same in minutes")
+    evaluate.add_argument("--start-from", default="", metavar="MODEL", help="what every training of --run begins with")
     evaluate.add_argument("--seeds", default="0,1,2", help="of the trainings of --run (default: %(default)s)")
     evaluate.add_argument("--row", action="append", default=[], help="run only this one of --run; may be repeated")
     evaluate.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the trainings of --run (runs)")

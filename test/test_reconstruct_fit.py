@@ -216,6 +216,17 @@ def test_a_mask_that_the_object_cannot_make_is_not_believed(skateboard):
     assert "does not agree with the mask" in found.reason or "expected size" in found.reason
 
 
+def test_contacts_that_cannot_meet_make_no_pose_unless_its_distance_is_known(skateboard):
+    human = skateboard.seen.human
+    aside = replace(human, points=human.points + np.array([1.5, 0.0, 0.0]))
+    seen = replace(skateboard.seen, human=aside)
+    found = fit_object(skateboard.mesh, seen, QUICK)
+    assert not found.valid
+    assert "do not meet" in found.reason
+    assert fit_object(skateboard.mesh, replace(seen, depth=skateboard.depth), QUICK).valid
+    assert fit_object(skateboard.mesh, seen, replace(QUICK, assume_size=True)).valid
+
+
 def test_a_last_pose_far_from_the_mask_is_not_kept_as_valid(skateboard):
     away = Pose(skateboard.truth.rotation, skateboard.truth.translation + np.array([1.0, 0, 0]), 1.0)
     found = fit_object(skateboard.mesh, skateboard.seen, start=away)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ivlm_core.bodies import AnnyRig, BodyFit, fit_keypoints
 from ivlm_core.bodies.pose_prior import PosePrior
 from ivlm_core.bodies.skeleton import ANNY_BONES, FACE, JOINTS, LANDMARKS
-from ivlm_core.datasets.synthetic import SceneRecord, SynthHoi, generate_scene
-from ivlm_core.errors import ConfigError, InputError
-from ivlm_core.evaluate.synthhoi import Setup, check_setup
+from ivlm_core.datasets.synthetic import SceneRecord
+from ivlm_core.errors import InputError
+from ivlm_core.evaluate.synthhoi import Setup, SetupScenes, check_setup
 from ivlm_core.types import BodyKeypoints, FloatArray
 
 # What a detector does here: noise in pixels (of 256 × 192), scores, and what becomes of landmarks that are not seen.
@@ -213,17 +213,10 @@ def _summary(rows: list[dict[str, float]], refused: Counter[str], scenes: int) -
 
 
 def _scenes(setup: Setup, progress: Progress | None) -> Iterator[SceneRecord]:
-    stored = None
-    if setup.data is not None:
-        stored = SynthHoi(setup.data, setup.split)
-        if setup.scenes > len(stored):
-            raise ConfigError(
-                "scenes", f"are {setup.scenes} of {len(stored)} stored ones", "give fewer, or generate more"
-            )
-    for index in range(setup.scenes):
-        yield stored[index] if stored is not None else generate_scene(setup.seed, setup.split, index)
+    for done, record in enumerate(SetupScenes(setup), start=1):
+        yield record
         if progress is not None:
-            progress(index + 1, setup.scenes)
+            progress(done, setup.scenes)
 
 
 def _optical(record: SceneRecord, points: NDArray[Any]) -> NDArray[np.float64]:

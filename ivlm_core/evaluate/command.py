@@ -29,6 +29,8 @@ def run(options: argparse.Namespace) -> int:
         return _scene_mix(options)
     if options.table is not None:
         return _tables(options)
+    if options.task != "contact":
+        return _task(options)
     return _evaluate(options)
 
 
@@ -48,6 +50,35 @@ def _evaluate(options: argparse.Namespace) -> int:
     with _bar("evaluating", " scenes", options.scenes) as progress:
         report = evaluate(setup, options.workers, progress)
     _deliver(options, report, evaluation_text(report))
+    return 0
+
+
+def _task(options: argparse.Namespace) -> int:
+    """The tasks beside contact: objects and bodies in the scene, and the search for meshes."""
+    setup = Setup(
+        options.split, options.scenes, options.seed, options.data, options.model, options.device, options.dtype
+    )
+    if options.workers is not None and options.workers < 0:
+        raise ConfigError("--workers", f"is {options.workers}", "give 0 or more")
+    with _bar("evaluating", " scenes", options.scenes) as progress:
+        if options.task == "reconstruct":
+            from ivlm_core.evaluate.reconstruction import evaluate_reconstruction, reconstruction_text
+
+            report = evaluate_reconstruction(
+                setup, options.contacts, options.masks, workers=options.workers, progress=progress
+            )
+            text = reconstruction_text(report)
+        elif options.task == "bodies":
+            from ivlm_core.evaluate.bodies import bodies_text, evaluate_bodies
+
+            report = evaluate_bodies(setup, progress)
+            text = bodies_text(report)
+        else:
+            from ivlm_core.evaluate.retrieval import evaluate_retrieval, retrieval_text
+
+            report = evaluate_retrieval(setup, progress)
+            text = retrieval_text(report)
+    _deliver(options, report, text)
     return 0
 
 
@@ -149,6 +180,7 @@ def _runs(options: argparse.Namespace) -> int:
         runs=options.runs,
         steps=options.steps_each,
         minutes=options.minutes_each,
+        start_from=options.start_from,
         seeds=seeds_in(options.seeds),
         rows=tuple(options.row),
         scenes=options.scenes,

@@ -8,17 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from ivlm_core.errors import ConfigError, InputError, IvlmError
 from ivlm_core.evaluate.fit_judge import VARIANTS, FitJudge, Judged, Source, Variant, model_contacts
 from ivlm_core.evaluate.fit_metrics import summarize_fits
-from ivlm_core.evaluate.synthhoi import THREAD_VARIABLES, Setup, check_setup
-
-if TYPE_CHECKING:
-    from ivlm_core.datasets.synthetic import SceneRecord
+from ivlm_core.evaluate.synthhoi import THREAD_VARIABLES, Setup, SetupScenes, check_setup
 
 MAIN: Variant = "main"
 
@@ -67,13 +64,13 @@ def evaluate_reconstruction(
     started = time.perf_counter()
     # Loading everything here first fails early and fills the caches that the workers then share.
     judge, about = _judge(setup, contacts, masks, chosen)
-    _stored(setup)
+    scenes = SetupScenes(setup, depth=False)
     count = os.cpu_count() or 1 if workers is None else workers
     results = []
     made = (
         _in_workers(setup, contacts, masks, chosen, min(count, setup.scenes))
         if count
-        else (judge(record) for record in _records(setup))
+        else (judge(record) for record in scenes)
     )
     for result in made:
         results.append(result)
@@ -170,31 +167,6 @@ def _judge(
     return FitJudge(contacts, masks, model_contacts(pipeline), variants), about
 
 
-def _stored(setup: Setup) -> Any:
-    """The stored scenes, or None where they are to be generated."""
-    from ivlm_core.datasets.synthetic import SynthHoi
-
-    if setup.data is None:
-        return None
-    stored = SynthHoi(setup.data, setup.split, depth=False)
-    if setup.scenes > len(stored):
-        raise ConfigError("scenes", f"are {setup.scenes} of {len(stored)} stored ones", "give fewer, or generate more")
-    return stored
-
-
-def _records(setup: Setup) -> Iterator[SceneRecord]:
-    stored = _stored(setup)
-    for index in range(setup.scenes):
-        yield _record(setup, stored, index)
-
-
-def _record(setup: Setup, stored: Any, index: int) -> SceneRecord:
-    from ivlm_core.datasets.synthetic import generate_scene
-
-    record: SceneRecord = stored[index] if stored is not None else generate_scene(setup.seed, setup.split, index)
-    return record
-
-
 def _in_workers(
     setup: Setup, contacts: Source, masks: Source, variants: Sequence[Variant], workers: int
 ) -> Iterator[Judgement]:
@@ -224,9 +196,9 @@ def _start_worker(setup: Setup, contacts: Source, masks: Source, variants: Seque
 
     torch.set_num_threads(1)
     judge, _ = _judge(setup, contacts, masks, variants)
-    _WORKER.update(setup=setup, stored=_stored(setup), judge=judge)
+    _WORKER.update(scenes=SetupScenes(setup, depth=False), judge=judge)
 
 
 def _judged(index: int) -> dict[str, list[Judged]]:
-    judged: dict[str, list[Judged]] = _WORKER["judge"](_record(_WORKER["setup"], _WORKER["stored"], index))
+    judged: dict[str, list[Judged]] = _WORKER["judge"](_WORKER["scenes"][index])
     return judged

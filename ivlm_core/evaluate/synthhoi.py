@@ -264,19 +264,51 @@ def _judge(setup: Setup) -> tuple[Judge, dict[str, Any]]:
     return Judge(answerers, body, priors, path), about
 
 
+class SetupScenes:
+    """The scenes of a setup by their number, stored or made when they are asked for.
+
+    Parameters
+    ----------
+    depth : whether stored ones come with their depth images.
+
+    Raises
+    ------
+    ConfigError : more scenes than are stored.  DatasetError : the data are not usable.
+    """
+
+    def __init__(self, setup: Setup, depth: bool = True) -> None:
+        from ivlm_core.datasets import synthetic
+
+        self._setup, self._stored = setup, None
+        if setup.data is not None:
+            self._stored = synthetic.SynthHoi(setup.data, setup.split, depth=depth)
+            if setup.scenes > len(self._stored):
+                raise ConfigError(
+                    "scenes",
+                    f"are {setup.scenes} of {len(self._stored)} stored ones",
+                    "give fewer, or generate more",
+                )
+
+    def __len__(self) -> int:
+        return self._setup.scenes
+
+    def __getitem__(self, index: int) -> SceneRecord:
+        from ivlm_core.datasets import synthetic
+
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if self._stored is not None:
+            return self._stored[index]
+        return synthetic.generate_scene(self._setup.seed, self._setup.split, index)
+
+    def __iter__(self) -> Iterator[SceneRecord]:
+        return (self[index] for index in range(len(self)))
+
+
 def _records(setup: Setup, first: int = 0, step: int = 1) -> Iterator[SceneRecord]:
     """The scenes `first`, `first + step`, … of the setup."""
-    from ivlm_core.datasets import synthetic
-
-    stored = None
-    if setup.data is not None:
-        stored = synthetic.SynthHoi(setup.data, setup.split)
-        if setup.scenes > len(stored):
-            raise ConfigError(
-                "scenes", f"are {setup.scenes} of {len(stored)} stored ones", "give fewer, or generate more"
-            )
-    for index in range(first, setup.scenes, step):
-        yield stored[index] if stored is not None else synthetic.generate_scene(setup.seed, setup.split, index)
+    scenes = SetupScenes(setup)
+    return (scenes[index] for index in range(first, len(scenes), step))
 
 
 def _each(judge: Judge, records: Iterator[SceneRecord], total: int, progress: Progress | None) -> Iterator[SceneResult]:

@@ -48,6 +48,7 @@ class FitSettings:
         object looks, as if it had the expected scale; else such an object gets no pose.
     starts : rotations tried without a last pose.
     least_iou : a pose whose silhouette agrees less with the mask is not valid.
+    most_apart_cm : nor is one whose contacts are further apart, where they alone tell how far away the object is.
     energy : `full`, or `released` for the released version's fit (see `released`; always cold, both contacts needed).
     backend : see `coverage`. keep_trace : keep the leading pose after every step.
     """
@@ -58,6 +59,7 @@ class FitSettings:
     assume_size: bool = False
     starts: int = 64
     least_iou: float = 0.4
+    most_apart_cm: float = 18.0
     energy: str = "full"
     backend: str = "rays"
     keep_trace: bool = False
@@ -246,6 +248,9 @@ class _Fit:
         if residuals["mask_iou"] < self.settings.least_iou:
             agreement = f"{residuals['mask_iou']:.2f}, at least {self.settings.least_iou:.2f} is needed"
             return replace(result, reason=f"the fitted silhouette does not agree with the mask (IoU {agreement})")
+        apart = residuals.get("contact_cm", 0.0)
+        if apart > self.settings.most_apart_cm and "depth_cm" not in residuals and not self.settings.assume_size:
+            return replace(result, reason=f"the contacts do not meet: person and object stay {apart:.0f} cm apart")
         return replace(result, valid=True)
 
 
