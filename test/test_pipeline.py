@@ -393,3 +393,117 @@ def test_map_of_other_bodies_and_missing_files(cache_dir, tmp_path, other_body, 
 def test_graphs_are_a_choice(cache_dir, seeded_model):
     assert Pipeline.load(seeded_model, "cpu", cache_dir=cache_dir, graphs="off")._reasoner.steps.mode == "off"
     assert Pipeline.load(seeded_model, "cpu", cache_dir=cache_dir)._reasoner.steps.mode == "auto"
+
+
+# --- objects in the scene ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[Frame, ObjectQuery, np.ndarray]:
+    """A generated scene with its person's keypoints, its skateboard, and where that is in front of the camera."""
+    from ivlm_core.evaluate.bodies import noisy_keypoints, true_body
+
+    record = SynthHoi(SAMPLE, "test")[2]
+    keypoints = noisy_keypoints(record, true_body(record)[1], np.random.default_rng(0))
+    frame = Frame(record.image, record.intrinsics, keypoints=(keypoints,), frame_id="camera_optical")
+    place = record.camera_rotation @ (record.objects[0].translation - record.camera_position)
+    return frame, ObjectQuery("skateboard", object_id="b", mask=record.object_mask(0)), place
+
+
+@pytest.fixture(scope="module")
+def reconstructing(cache_dir) -> Pipeline:
+    return Pipeline.load(device="cpu", cache_dir=cache_dir, reasoning="direct", reconstruct=True)
+
+
+def test_an_object_is_put_where_it_is_and_followed(reconstructing, scene):
+    frame, query, place = scene
+    reconstructing.forget()
+    first = reconstructing.run(frame, [query])
+    (found,) = first.reconstructions
+    assert found.pose_valid, found.reason
+    assert np.linalg.norm(found.translation - place) < 0.25
+    assert (found.object_label, found.object_id, found.state) == ("skateboard", "b", "cold")
+    assert found.body is not None
+    assert found.body.source == "keypoints"
+    assert found.summary is not None
+    # What is told about contact is what was answered, on the posed body and on the mesh that was put there.
+    np.testing.assert_array_equal(found.body_contact, first.human_contacts[0].probability)
+    assert found.mesh is first.object_affordances[0].mesh
+    assert first.seconds["reconstruct"] > 0
+    (again,) = reconstructing.run(dataclasses.replace(frame, stamp_ns=10**8), [query]).reconstructions
+    assert again.state in ("kept", "refined")
+    reconstructing.forget()
+    (fresh,) = reconstructing.run(frame, [query]).reconstructions
+    assert fresh.state == "cold"
+    np.testing.assert_array_equal(fresh.translation, found.translation)
+
+
+def test_poses_are_found_from_a_thread_that_keeps_no_gradients(reconstructing, scene):
+    frame, query, _ = scene
+    reconstructing.forget()
+    with torch.no_grad():
+        (found,) = reconstructing.run(frame, [query]).reconstructions
+    assert found.pose_valid, found.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"intrinsics": None}, "camera_info"),
+        ({"keypoints": ()}, "no posed body"),
+    ],
+)
+def test_what_is_missing_is_said_and_contact_is_answered_all_the_same(reconstructing, scene, change, told):
+    frame, query, _ = scene
+    reconstructing.forget()
+    result = reconstructing.run(dataclasses.replace(frame, **change), [query])
+    (found,) = result.reconstructions
+    assert not found.pose_valid
+    assert told in found.reason
+    assert len(result.human_contacts) == 1
+
+
+def test_an_object_keeps_its_mesh_as_long_as_it_has_its_name(reconstructing, scene, monkeypatch):
+    frame, query, _ = scene
+    reconstructing.forget()
+    asked = []
+    from ivlm_core import pipeline as module
+
+    def find(*given):
+        asked.append(given[0].object_id)
+        return find_object(*given)
+
+    find_object = module.find_object
+    monkeypatch.setattr(module, "find_object", find)
+    unnamed = dataclasses.replace(query, object_id="")
+    for _ in range(2):
+        reconstructing.run(frame, [query, unnamed])
+    assert asked == ["b", "", ""]
+
+
+def test_settings_of_the_fit_are_used(cache_dir, scene):
+    from ivlm_core.reconstruct import FitSettings, SceneSettings
+
+    frame, query, _ = scene
+    settings = SceneSettings(fit=FitSettings(starts=4, keep_trace=True), tracking=False)
+    pipeline = Pipeline.load(device="cpu", cache_dir=cache_dir, reasoning="direct", reconstruct=settings)
+    for _ in range(2):
+        (found,) = pipeline.run(frame, [query]).reconstructions
+        assert found.state == "cold"
+        assert len(found.trace) > 10
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"mode": "image", "reconstruct": True}, "reconstruct"),
+        ({"mode": "scene", "reconstruct": True}, "reconstruct"),
+        ({"sam": Path("sam.pth")}, "sam"),
+        ({"sam": Path("no.pth"), "reconstruct": True}, "no.pth"),
+        ({"library": Path("no_library")}, "no_library"),
+    ],
+)
+def test_a_wrong_wish_for_reconstruction_is_refused_at_load(cache_dir, given, field):
+    with pytest.raises(IvlmError) as error:
+        Pipeline.load(device="cpu", cache_dir=cache_dir, **given)
+    assert field in str(error.value)
