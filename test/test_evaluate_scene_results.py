@@ -17,7 +17,7 @@ BLOCK = {
     "seconds_per_object": 1.5,
     "objects": 38,
 }
-NONE = {key: None for key in BLOCK} | {"success_5cm": 0.0, "valid": 0.0, "objects": 38}
+NONE = dict.fromkeys(BLOCK) | {"success_5cm": 0.0, "valid": 0.0, "objects": 38}
 WAY = {
     "root_aligned_cm": 6.28,
     "procrustes_cm": 4.3,
