@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from sensor_msgs.msg import CompressedImage
 
 from ivlm_core.errors import InputError, IvlmError
-from ivlm_core.types import BodyKeypoints, Frame, FrameResult, ObjectQuery, PosedBody
+from ivlm_core.types import BodyKeypoints, FloatArray, Frame, FrameResult, ObjectQuery, PosedBody, Reconstruction
 from ivlm_ros.conversions import (
     intrinsics_from_camera_info,
     queries_from_objects,
@@ -19,14 +19,15 @@ from ivlm_ros.conversions import (
     rgb_from_image,
     stamp_ns,
 )
-from ivlm_ros.scene_inputs import depth_from_image, people_from_bodies
+from ivlm_ros.scene_inputs import SceneMessages, check_frame, depth_from_image, people_from_bodies
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sensor_msgs.msg import CameraInfo, Image
 
-    from ivlm_ros.msg import DetectedObject, HumanBodyArray
+    from ivlm_ros.msg import DetectedObject
+
+# Refused inputs that the reason of a missing pose names.
+MOST_REASONS = 3
 
 
 class Runnable(Protocol):
@@ -46,12 +47,14 @@ class Question:
     Attributes
     ----------
     refused : one error for each detection, camera_info, person or depth that cannot be used; the rest goes on without.
+    withheld : those of them that poses depend on.
     seconds : wall time of the conversion.
     """
 
     frame: Frame
     queries: tuple[ObjectQuery, ...]
     refused: tuple[IvlmError, ...] = field(default=())
+    withheld: tuple[IvlmError, ...] = field(default=())
     seconds: float = 0.0
 
 
@@ -61,15 +64,13 @@ def question_from_messages(
     labels: Sequence[str],
     camera_info: CameraInfo | None,
     max_objects: int,
-    bodies: HumanBodyArray | None = None,
-    depth: Image | None = None,
-    body_path: Path | None = None,
+    scene: SceneMessages | None = None,
 ) -> Question:
     """Convert one image and the objects (or, where given, the labels) to ask about.
 
     Parameters
     ----------
-    bodies, depth : the people and the depth image that belong to the image. body_path : see `people_from_bodies`.
+    scene : what came with the image where objects are fitted into the scene; None where they are not.
 
     Raises
     ------
@@ -78,11 +79,13 @@ def question_from_messages(
     start = time.perf_counter()
     rgb = rgb_from_compressed(image) if isinstance(image, CompressedImage) else rgb_from_image(image)
     size = rgb.shape[:2]
-    refused: list[IvlmError] = []
+    withheld: list[IvlmError] = []
     intrinsics = None
     if camera_info is not None:
         try:
             intrinsics = intrinsics_from_camera_info(camera_info)
+            if intrinsics is None and scene is not None:
+                raise InputError("camera_info.k", "says that the camera is not calibrated (fx is 0)", "calibrate it")
             if intrinsics is not None and (intrinsics.height, intrinsics.width) != size:
                 found, intrinsics = (intrinsics.width, intrinsics.height), None
                 raise InputError(
@@ -91,7 +94,12 @@ def question_from_messages(
                     "remap camera_info",
                 )
         except IvlmError as error:
-            refused.append(error)
+            withheld.append(error)
+    metres, people, joints = None, tuple[PosedBody, ...](), tuple[BodyKeypoints, ...]()
+    if scene is not None:
+        metres, people, joints, wrong = _scene(scene, image, (size[0], size[1]))
+        withheld += wrong
+    refused = list(withheld)
     if labels:
         queries = [ObjectQuery(label) for label in labels[:max_objects]]
         if len(labels) > max_objects:
@@ -99,17 +107,35 @@ def question_from_messages(
     else:
         queries, errors = queries_from_objects(objects, (size[0], size[1]), max_objects)
         refused += errors
-    metres, people, joints = None, tuple[PosedBody, ...](), tuple[BodyKeypoints, ...]()
-    if depth is not None:
-        try:
-            metres = depth_from_image(depth, (size[0], size[1]))
-        except IvlmError as error:
-            refused.append(error)
-    if bodies is not None:
-        people, joints, wrong = people_from_bodies(bodies.bodies, body_path)
-        refused += wrong
     frame = Frame(rgb, intrinsics, metres, stamp_ns(image.header), image.header.frame_id, people, joints)
-    return Question(frame, tuple(queries), tuple(refused), time.perf_counter() - start)
+    return Question(frame, tuple(queries), tuple(refused), tuple(withheld), time.perf_counter() - start)
+
+
+def _scene(
+    scene: SceneMessages, image: Image | CompressedImage, size: tuple[int, int]
+) -> tuple[FloatArray | None, tuple[PosedBody, ...], tuple[BodyKeypoints, ...], list[IvlmError]]:
+    """Depth, posed bodies and people's joints in the image, and what of them cannot be used."""
+    metres, people, joints = None, tuple[PosedBody, ...](), tuple[BodyKeypoints, ...]()
+    wrong: list[IvlmError] = []
+    if scene.depth is not None:
+        try:
+            check_frame(
+                scene.depth.header, image.header, "depth", "publish depth that is registered to the colour image"
+            )
+            metres = depth_from_image(scene.depth, size)
+        except IvlmError as error:
+            wrong.append(error)
+    if scene.bodies is not None:
+        people, joints, errors = people_from_bodies(scene.bodies.bodies, scene.body_paths)
+        wrong += errors
+        try:
+            check_frame(scene.bodies.header, image.header, "bodies", "publish bodies in the image's optical frame")
+        except IvlmError as error:
+            # Joints are pixels of the image, wherever the bodies are.
+            if people:
+                people = ()
+                wrong.append(error)
+    return metres, people, joints, wrong
 
 
 def ask(pipeline: Runnable, question: Question) -> FrameResult:
@@ -120,7 +146,7 @@ def ask(pipeline: Runnable, question: Question) -> FrameResult:
     IvlmError and whatever else the model raises.
     """
     if question.queries:
-        return pipeline.run(question.frame, question.queries)
+        return _explained(pipeline.run(question.frame, question.queries), question.withheld)
     return FrameResult(
         (),
         (),
@@ -128,6 +154,23 @@ def ask(pipeline: Runnable, question: Question) -> FrameResult:
         stamp_ns=question.frame.stamp_ns,
         frame_id=question.frame.frame_id,
     )
+
+
+def _explained(result: FrameResult, withheld: Sequence[IvlmError]) -> FrameResult:
+    """The result, whose missing poses also say which input they lacked because it was refused."""
+    if not withheld or all(fitted.pose_valid for fitted in result.reconstructions):
+        return result
+    told = [str(error) for error in withheld[:MOST_REASONS]]
+    if len(withheld) > MOST_REASONS:
+        told.append(f"{len(withheld) - MOST_REASONS} more")
+    # Without a camera nothing can be fitted, and to the pipeline it was never there.
+    alone = withheld[0].field.startswith("camera_info")
+
+    def explained(fitted: Reconstruction) -> Reconstruction:
+        reasons = told if alone else [fitted.reason, *told]
+        return fitted if fitted.pose_valid else replace(fitted, reason="; ".join(reasons))
+
+    return replace(result, reconstructions=tuple(explained(fitted) for fitted in result.reconstructions))
 
 
 def reason_of_nothing(question: Question, result: FrameResult, threshold: float) -> tuple[str, str]:

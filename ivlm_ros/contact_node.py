@@ -37,6 +37,7 @@ from ivlm_ros.msg import HumanBodyArray
 from ivlm_ros.outputs import Outputs
 from ivlm_ros.parameters import NodeParameters, ParameterStore
 from ivlm_ros.reporting import Reporter
+from ivlm_ros.scene_inputs import SceneMessages
 from ivlm_ros.srv import EstimateContact
 from ivlm_ros.transport import use_large_image_profile
 from ivlm_ros.worker import WORKER_THREAD, Worker, wait_for
@@ -77,7 +78,7 @@ def _load_pipeline(parameters: NodeParameters) -> Any:
         library=Path(parameters.objects_path) if parameters.objects_path else None,
         reconstruct=parameters.reconstruct,
         tracking=parameters.tracking,
-        sam=Path(parameters.sam_path) if parameters.sam_path else None,
+        sam=Path(parameters.sam_path) if parameters.sam_path and parameters.reconstruct else None,
     )
 
 
@@ -149,6 +150,8 @@ class ContactNode(LifecycleNode):
         self.setup_error = ""
         self.reporter.counters.reset()
         values = self.parameters.values
+        if values.without_effect:
+            self.get_logger().warning(f"without 'reconstruct' there is no use for {', '.join(values.without_effect)}")
         start = time.monotonic()
         pipeline = self._load_pipeline(values)
         # The first run pays for lazy initialisation everywhere; the first real frame should not.
@@ -258,9 +261,7 @@ class ContactNode(LifecycleNode):
                 job.labels,
                 job.camera_info,
                 values.max_objects,
-                job.bodies,
-                job.depth,
-                Path(values.body_model_path) if values.body_model_path else None,
+                SceneMessages(job.bodies, job.depth, values.body_paths) if values.reconstruct else None,
             )
             for error in question.refused:
                 self.reporter.bad_input(error)
@@ -288,6 +289,8 @@ class ContactNode(LifecycleNode):
         reason, sentence = reason_of_nothing(question, result, values.contact_threshold)
         if reason:
             self.reporter.no_contact(reason, sentence)
+        for fitted in result.reconstructions:
+            self.reporter.posed(fitted)
         for stage, seconds in result.seconds.items():
             if stage != "total":
                 counters.latency(stage, seconds)
@@ -324,15 +327,20 @@ class ContactNode(LifecycleNode):
         if not request.objects and not values.asked_always:
             raise InputError("objects", "is empty", "name at least one object")
         info = request.camera_info
+        scene = None
+        if values.reconstruct:
+            scene = SceneMessages(
+                HumanBodyArray(header=request.image.header, bodies=request.bodies),
+                request.depth if request.depth.width or request.depth.height else None,
+                values.body_paths,
+            )
         question = question_from_messages(
             request.image,
             request.objects,
             values.asked_always,
             info if info.width or info.height else None,
             values.max_objects,
-            HumanBodyArray(header=request.image.header, bodies=request.bodies),
-            request.depth if request.depth.width or request.depth.height else None,
-            Path(values.body_model_path) if values.body_model_path else None,
+            scene,
         )
         for error in question.refused:
             self.reporter.bad_input(error)

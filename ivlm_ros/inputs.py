@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ivlm_core.errors import IvlmError
-from ivlm_ros.companions import Companions
+from ivlm_ros.companions import CLOCK_JUMP_NS, Companions
 from ivlm_ros.conversions import check_image, stamp_ns
 from ivlm_ros.msg import DetectedObject, DetectedObjectArray, HumanBodyArray
 from ivlm_ros.pairing import StampPairing
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ivlm_ros.parameters import ParameterStore
     from ivlm_ros.reporting import Reporter
 
-CLOCK_JUMP_NS = 1_000_000_000
+COMPANION_TYPES: dict[str, type] = {"bodies": HumanBodyArray, "depth": Image}
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Inputs:
             values.companions,
             values.sync_queue,
             round(values.sync_slop * 1e9),
-            lambda name: node.count_publishers(node.resolve_topic_name(name)) > 0,
+            self._is_published,
             lambda job, found: deliver(replace(job, **found)),
             self._missing,
         )
@@ -115,12 +116,11 @@ class Inputs:
             ),
             self._subscribe(CameraInfo, "camera_info", self._on_camera_info, qos("best_effort", 1), groups[1]),
         ]
-        kinds = {"bodies": HumanBodyArray, "depth": Image}
         self._subscriptions += [
             self._subscribe(
-                kinds[name],
+                COMPANION_TYPES[name],
                 name,
-                lambda message, name=name: self._on_companion(name, message),
+                functools.partial(self._on_companion, name),
                 qos("best_effort", values.sync_queue if name == "bodies" else 2),
                 groups[1],
             )
@@ -281,9 +281,20 @@ class Inputs:
         self._newest_stamp[name] = stamp
         return stamp
 
+    def _is_published(self, name: str) -> bool:
+        return self._node.count_publishers(self._node.resolve_topic_name(name)) > 0
+
     def _missing(self, name: str) -> None:
         self._counters.add("without", name)
-        self._log.say(f"without/{name}", f"an image went on without '{name}': none with its stamp came in time", "info")
+        if self._is_published(name):
+            why = (
+                "none with its stamp came in time: let its publisher copy the image's stamp, or set 'sync_slop' or "
+                "'sync_queue'"
+            )
+        else:
+            topic = self._node.resolve_topic_name(name)
+            why = f"nothing publishes {topic}: start its publisher, remap '{name}', or set 'use_{name}' to false"
+        self._log.say(f"without/{name}", f"an image went on without '{name}': {why}")
 
     def _given_up(self, reason: str) -> None:
         self._counters.add("dropped", reason)

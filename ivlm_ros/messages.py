@@ -11,6 +11,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from ivlm_ros.msg import FreeRegion, HumanContact, HumanContactArray, ObjectAffordance, ObjectAffordanceArray
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from std_msgs.msg import Header
 
     from ivlm_core.types import ContactSummary, FloatArray, FrameResult, Reconstruction
@@ -52,51 +53,62 @@ def object_affordance_array(result: FrameResult, header: Header, threshold: floa
     """The object affordances of one frame; `header` is the input image's and is used as it is.
 
     Vertices with a value of at least `threshold` in [0, 1] are listed, ascending. Where the object was not fitted into
-    the scene, `pose_valid` is false, the pose is the identity and the scale 1.
+    the scene, `pose_valid` is false, the pose is the identity and the scale 1. An object that was fitted has an entry
+    even where its own side was not asked for or not answered; it then lists no vertices.
     """
     message = ObjectAffordanceArray(header=header, model=result.model)
-    for affordance in result.object_affordances:
-        indices, values = sparse(affordance.probability, threshold)
-        entry = ObjectAffordance(
-            header=header,
-            object_id=affordance.object_id,
-            object_label=affordance.object_label,
-            affordance=affordance.affordance,
-            mesh_resource=affordance.mesh_resource,
-            mesh_source=affordance.mesh_source,
-            vertex_count=len(affordance.probability),
-            topology_hash=affordance.mesh.topology_hash,
-            vertex_indices=indices,
-            values=values,
-            threshold=float(threshold),
-            answer=affordance.answer,
-            confidence=float(affordance.confidence),
-            scale=1.0,
-            pose_valid=False,
-        )
-        fitted = reconstruction_of(affordance, result)
-        if fitted is not None:
-            _add_scene(entry, fitted)
+    answered = affordances_of(result)
+    entries = [(number, _affordance(affordance, header, threshold)) for number, affordance in answered.items()]
+    entries += [
+        (number, _fitted_alone(fitted, header, threshold))
+        for number, fitted in enumerate(result.reconstructions)
+        if number not in answered
+    ]
+    for number, entry in sorted(entries, key=lambda numbered: numbered[0]):
+        if number < len(result.reconstructions):
+            _add_scene(entry, result.reconstructions[number])
         message.affordances.append(entry)
     _add_unanswered(message, result, "object")
     return message
 
 
-def reconstruction_of(affordance: Affordance, result: FrameResult) -> Reconstruction | None:
-    """The same object in the scene, or None where objects are not fitted."""
-    same = [
-        fitted
-        for fitted in result.reconstructions
-        if (fitted.object_id, fitted.object_label) == (affordance.object_id, affordance.object_label)
-    ]
-    twins = [
-        other
-        for other in result.object_affordances
-        if (other.object_id, other.object_label) == (affordance.object_id, affordance.object_label)
-    ]
-    # Objects without identifiers may share their label: both lists are in the order of the queries.
-    place = next(number for number, other in enumerate(twins) if other is affordance)
-    return same[place] if place < len(same) else None
+def affordances_of(result: FrameResult) -> dict[int, Affordance]:
+    """Number of the query, which is the place of its reconstruction, → its affordance, for those that have one."""
+    return {affordance.number: affordance for affordance in result.object_affordances}
+
+
+def _affordance(affordance: Affordance, header: Header, threshold: float) -> ObjectAffordance:
+    indices, values = sparse(affordance.probability, threshold)
+    return ObjectAffordance(
+        header=header,
+        object_id=affordance.object_id,
+        object_label=affordance.object_label,
+        affordance=affordance.affordance,
+        mesh_resource=affordance.mesh_resource,
+        mesh_source=affordance.mesh_source,
+        vertex_count=len(affordance.probability),
+        topology_hash=affordance.mesh.topology_hash,
+        vertex_indices=indices,
+        values=values,
+        threshold=float(threshold),
+        answer=affordance.answer,
+        confidence=float(affordance.confidence),
+        scale=1.0,
+    )
+
+
+def _fitted_alone(fitted: Reconstruction, header: Header, threshold: float) -> ObjectAffordance:
+    return ObjectAffordance(
+        header=header,
+        object_id=fitted.object_id,
+        object_label=fitted.object_label,
+        mesh_resource=fitted.mesh_resource,
+        mesh_source=fitted.mesh_source,
+        vertex_count=len(fitted.mesh.vertices),
+        topology_hash=fitted.mesh.topology_hash,
+        threshold=float(threshold),
+        scale=1.0,
+    )
 
 
 def pose_of(fitted: Reconstruction) -> Pose:
@@ -107,13 +119,13 @@ def pose_of(fitted: Reconstruction) -> Pose:
     return Pose(position=point(fitted.translation), orientation=Quaternion(x=x, y=y, z=z, w=w))
 
 
-def point(values: FloatArray) -> Point:
+def point(values: NDArray) -> Point:
     """(3,) metres."""
     x, y, z = (float(value) for value in values)
     return Point(x=x, y=y, z=z)
 
 
-def _vector(values: FloatArray) -> Vector3:
+def _vector(values: NDArray) -> Vector3:
     x, y, z = (float(value) for value in values)
     return Vector3(x=x, y=y, z=z)
 
@@ -121,6 +133,8 @@ def _vector(values: FloatArray) -> Vector3:
 def _add_scene(entry: ObjectAffordance, fitted: Reconstruction) -> None:
     entry.pose_valid = fitted.pose_valid
     entry.pose_reason = "" if fitted.pose_valid else fitted.reason
+    entry.pose_notes = list(fitted.notes)
+    entry.person_id = fitted.person_id
     if fitted.pose_valid:
         entry.pose, entry.scale, entry.pose_state = pose_of(fitted), float(fitted.scale), fitted.state
     known = {name: float(value) for name, value in fitted.residuals.items() if np.isfinite(value)}

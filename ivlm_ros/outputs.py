@@ -43,9 +43,11 @@ class Outputs:
     ) -> None:
         self._node = node
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        # Late viewers get the last markers that were made, if anybody was looking then.
+        # Late viewers get the last markers that were made, if anybody was looking then: one message of each kind.
         latched = QoSProfile(
-            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+            depth=max(1, len(shown)),
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
         )
         self._human = node.create_lifecycle_publisher(HumanContactArray, "~/human_contacts", reliable)
         self._object = node.create_lifecycle_publisher(ObjectAffordanceArray, "~/object_affordances", reliable)
@@ -70,7 +72,7 @@ class Outputs:
         self._object.publish(object_affordance_array(result, header, threshold))
         if result.image_contacts:
             self._image_contact.publish(image_from_contacts(result.image_contacts, header))
-        if self._points is not None:
+        if self._points is not None and self._points.get_subscription_count():
             self._points.publish(contact_cloud(result, header, threshold))
         if self._markers.get_subscription_count():
             if self._contact_markers is not None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -78,6 +79,26 @@ class NodeParameters:
         """The topics that an image waits for beside its detections; they serve nothing but the scene."""
         chosen = (("bodies", self.use_bodies), ("depth", self.use_depth))
         return tuple(name for name, used in chosen if used and self.reconstruct)
+
+    @property
+    def body_paths(self) -> dict[str, Path]:
+        """Body model → its file, of the models whose files are given."""
+        given = ((self.output_body_model, self.output_body_model_path), (self.body_model, self.body_model_path))
+        return {name: Path(path) for name, path in given if name and path}
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Parameters that were set and only serve a node that fits objects into the scene, which this one does not."""
+        if self.reconstruct:
+            return ()
+        chosen = {
+            "use_bodies": self.use_bodies,
+            "use_depth": self.use_depth,
+            "sam_path": bool(self.sam_path),
+            "contact_points": self.contact_points,
+            "markers (scene)": self.markers in ("scene", "both"),
+        }
+        return tuple(name for name, used in chosen.items() if used)
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -228,8 +249,8 @@ TABLE: dict[str, Entry] = {
         check=_detections_type,
     ),
     "reconstruct": Entry(
-        "Fit the objects into the scene, metres in the camera's frame; needs camera_info, and posed bodies or keypoints "
-        "where contact is to say anything. Modes joint, human, affordance and object_contact.",
+        "Fit the objects into the scene, metres in the camera's frame; needs camera_info, and posed bodies, keypoints "
+        "or depth to know how far away they are. Modes joint, human, affordance and object_contact.",
         Changes.UNCONFIGURED,
     ),
     "use_bodies": Entry(
@@ -245,7 +266,7 @@ TABLE: dict[str, Entry] = {
         Changes.UNCONFIGURED,
     ),
     "objects_path": Entry(
-        "Folder of an object library (made by 'ivlm objects add'), looked into before the built-in one; empty for none.",
+        "Folder of an object library (made by 'ivlm objects add'), looked into before the built-in one; empty: none.",
         Changes.UNCONFIGURED,
     ),
     "sam_path": Entry(
@@ -285,8 +306,8 @@ TABLE: dict[str, Entry] = {
         "After how many seconds without input the node says what is missing.", Changes.ANY_TIME, bounds=(0.5, 3600.0)
     ),
     "markers": Entry(
-        "What ~/markers shows: canonical (bodies and objects side by side in body_frame), scene (posed bodies and fitted "
-        "objects in the camera's frame), both, off, or auto (scene with reconstruct, else canonical).",
+        "What ~/markers shows: canonical (bodies and objects side by side in body_frame), scene (posed bodies and "
+        "fitted objects in the camera's frame), both, off, or auto (scene with reconstruct, else canonical).",
         Changes.UNCONFIGURED,
         choices=("auto", "canonical", "scene", "both", "off"),
     ),

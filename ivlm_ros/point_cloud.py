@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 
-from ivlm_ros.messages import reconstruction_of
+from ivlm_ros.messages import affordances_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,21 +33,17 @@ def contact_cloud(result: FrameResult, header: Header, threshold: float) -> Poin
     ------
     x, y, z : metres. contact : probability on the body, affordance on the object, at least `threshold`.
     normal_x, normal_y, normal_z : unit, outward. surface : 0 the person's skin, 1 the object.
-    object : number of the object in the order of the fitted objects.
+    object : number of the object in the order of the ObjectAffordanceArray.
     """
     rows = [np.zeros(0, LAYOUT)]
-    used = {
-        id(fitted): affordance.probability
-        for affordance in result.object_affordances
-        if (fitted := reconstruction_of(affordance, result)) is not None
-    }
+    used = affordances_of(result)
     for number, fitted in enumerate(result.reconstructions):
         if fitted.body is not None and fitted.body_contact is not None:
             body = fitted.body
             rows.append(_rows(body.vertices, body.faces, fitted.body_contact, threshold, BODY, number))
-        affordance = used.get(id(fitted))
-        if fitted.pose_valid and affordance is not None:
-            rows.append(_rows(fitted.placed(), fitted.mesh.faces, affordance, threshold, OBJECT, number))
+        if fitted.pose_valid and number in used:
+            values = used[number].probability
+            rows.append(_rows(fitted.placed(), fitted.mesh.faces, values, threshold, OBJECT, number))
     points = np.concatenate(rows)
     kinds = {"<f4": PointField.FLOAT32, "<u4": PointField.UINT32}
     data = array("B")

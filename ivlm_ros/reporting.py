@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 
-from ivlm_core.errors import IvlmError
+from ivlm_core.errors import IvlmError, shown
 from ivlm_ros.diagnostics import Counters, ThrottledLog, diagnostic_status, judge, resident_megabytes
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
+    from ivlm_core.types import Reconstruction
     from ivlm_ros.parameters import NodeParameters
 
 
@@ -53,6 +54,14 @@ class Reporter:
         """Count a frame that was answered without any contact, and say why."""
         self.counters.add("no_output", reason)
         self.log.say(reason, f"no contact: {sentence}", "info")
+
+    def posed(self, fitted: Reconstruction) -> None:
+        """Count an object that was looked for in the scene, and say why it has no pose."""
+        if fitted.pose_valid:
+            self.counters.add("poses", fitted.state)
+            return
+        self.counters.add("no_pose")
+        self.log.say("no_pose", f"no pose for {shown(fitted.object_label)}: {fitted.reason}", "info")
 
     def publish(
         self, state: str, enabled: bool, starved: str, setup_error: str, pipeline: Any, values: NodeParameters

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.errors import InputError, IvlmError, shown
 from ivlm_core.types import COCO_KEYPOINTS, BodyKeypoints, FloatArray, PosedBody
 from ivlm_ros.conversions import check_image
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
 
-    from ivlm_ros.msg import HumanBody
+    from ivlm_ros.msg import HumanBody, HumanBodyArray
 
-# encoding → (channels, bytes per channel); metres in one unit.
+# encoding → (channels, bytes per channel).
 DEPTH_ENCODINGS = {"16UC1": (1, 2), "mono16": (1, 2), "32FC1": (1, 4)}
+# 16-bit depth counts these, in metres.
 MILLIMETRE = 0.001
 # People of one frame that are looked at.
 MOST_PEOPLE = 16
+MAX_ID_CHARACTERS = 256
+
+
+@dataclass(frozen=True)
+class SceneMessages:
+    """What came with one image for a node that fits objects into the scene.
+
+    Attributes
+    ----------
+    bodies, depth : the image's people and its depth, or None.
+    body_paths : body model → its file, for those that are not shipped.
+    """
+
+    bodies: HumanBodyArray | None = None
+    depth: Image | None = None
+    body_paths: Mapping[str, Path] = field(default_factory=dict)
+
+
+def check_frame(header: Header, image_header: Header, name: str, remedy: str) -> None:
+    """Refuse what is given in another frame than the image's; a frame without a name is taken for it.
+
+    Raises
+    ------
+    InputError : naming `<name>.header.frame_id`.
+    """
+    own, wanted = header.frame_id.lstrip("/"), image_header.frame_id.lstrip("/")
+    if own and wanted and own != wanted:
+        raise InputError(f"{name}.header.frame_id", f"is {shown(own)}, the image's is {shown(wanted)}", remedy)
 
 
 def depth_from_image(message: Image, image_size: tuple[int, int]) -> FloatArray:
@@ -36,7 +67,7 @@ def depth_from_image(message: Image, image_size: tuple[int, int]) -> FloatArray:
     """
     if message.encoding not in DEPTH_ENCODINGS:
         raise InputError(
-            "depth.encoding", f"is {message.encoding[:40]!r}", "publish 16UC1 (millimetres) or 32FC1 (metres)"
+            "depth.encoding", f"is {shown(message.encoding)}", "publish 16UC1 (millimetres) or 32FC1 (metres)"
         )
     check_image(message, "depth", DEPTH_ENCODINGS)
     if (message.height, message.width) != tuple(image_size):
@@ -56,51 +87,69 @@ def depth_from_image(message: Image, image_size: tuple[int, int]) -> FloatArray:
 
 
 def people_from_bodies(
-    messages: Sequence[HumanBody], body_path: Path | None = None
+    messages: Sequence[HumanBody], body_paths: Mapping[str, Path] | None = None
 ) -> tuple[tuple[PosedBody, ...], tuple[BodyKeypoints, ...], tuple[IvlmError, ...]]:
     """The people of one image: posed bodies, joints of those without one, and one error for each that was refused.
 
+    People who share an identifier cannot be told apart: an object would get a body at random. None of them is used.
+
     Parameters
     ----------
-    body_path : file of a body model that is not shipped, for poses given as parameters.
+    body_paths : body model → its file, for those that are not shipped.
     """
-    from ivlm_core.bodies import posed_body
-
     bodies: list[PosedBody] = []
     joints: list[BodyKeypoints] = []
     errors: list[IvlmError] = []
     if len(messages) > MOST_PEOPLE:
         errors.append(InputError("bodies", f"{len(messages)} arrived", f"the first {MOST_PEOPLE} are used"))
+    named = Counter(message.person_id for message in messages[:MOST_PEOPLE])
+    for name, count in named.items():
+        if count > 1:
+            errors.append(
+                InputError(
+                    "body.person_id", f"{shown(name)} names {count} people", "give each of them one of their own"
+                )
+            )
     for message in messages[:MOST_PEOPLE]:
+        if named[message.person_id] > 1:
+            continue
         try:
             if len(message.vertices) or len(message.pose_parameters):
-                place = message.translation
-                bodies.append(
-                    posed_body(
-                        message.body_model,
-                        pose_parameters=_numbers(message.pose_parameters),
-                        shape_parameters=_numbers(message.shape_parameters),
-                        shape_parameter_names=list(message.shape_parameter_names),
-                        translation=(place.x, place.y, place.z),
-                        vertices=_numbers(message.vertices),
-                        topology_hash=message.topology_hash,
-                        person_id=message.person_id,
-                        score=float(message.score),
-                        body_path=body_path if message.body_model != "anny" else None,
-                    )
-                )
+                bodies.append(_posed(message, body_paths or {}))
             elif len(message.keypoints):
                 joints.append(_keypoints(message))
             else:
                 raise InputError(
-                    "body.vertices", "pose_parameters and keypoints are all empty", "give one of the three"
+                    "body.vertices", "are empty, and so are pose_parameters and keypoints", "give one of the three"
                 )
         except IvlmError as error:
             errors.append(error)
     return tuple(bodies), tuple(joints), tuple(errors)
 
 
+def _posed(message: HumanBody, body_paths: Mapping[str, Path]) -> PosedBody:
+    from ivlm_core.bodies import posed_body
+
+    place = message.translation
+    return posed_body(
+        message.body_model,
+        pose_parameters=_numbers(message.pose_parameters),
+        shape_parameters=_numbers(message.shape_parameters),
+        shape_parameter_names=list(message.shape_parameter_names),
+        translation=(place.x, place.y, place.z),
+        vertices=_numbers(message.vertices),
+        topology_hash=message.topology_hash,
+        person_id=message.person_id,
+        score=float(message.score),
+        body_path=body_paths.get(message.body_model),
+    )
+
+
 def _keypoints(message: HumanBody) -> BodyKeypoints:
+    if len(message.person_id) > MAX_ID_CHARACTERS:
+        raise InputError(
+            "body.person_id", f"has {len(message.person_id)} characters", f"at most {MAX_ID_CHARACTERS} are allowed"
+        )
     values = _numbers(message.keypoints)
     if len(values) != 3 * len(COCO_KEYPOINTS):
         raise InputError(
@@ -109,13 +158,12 @@ def _keypoints(message: HumanBody) -> BodyKeypoints:
             f"give x, y and score of each of COCO's {len(COCO_KEYPOINTS)} keypoints",
         )
     table = values.reshape(-1, 3)
-    return BodyKeypoints(table[:, :2], table[:, 2], message.person_id)
+    try:
+        return BodyKeypoints(table[:, :2], table[:, 2], message.person_id)
+    except InputError as error:
+        raise InputError(f"body.{error.field}", error.problem, error.remedy) from error
 
 
-def _numbers(values: object) -> FloatArray:
+def _numbers(values: Any) -> FloatArray:
     """float32 numbers of a message, through a view of its own memory where it has one."""
-    if isinstance(values, np.ndarray):
-        return values.astype(np.float32, copy=False)
-    if hasattr(values, "typecode") and sys.byteorder == "little":
-        return np.frombuffer(values, np.float32)  # type: ignore[call-overload, no-any-return]
     return np.asarray(values, dtype=np.float32)

@@ -15,13 +15,14 @@ from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from ivlm_core.types import Mesh
 from ivlm_ros.markers import BASE_COLOR, KEPT_MESHES, LIFETIME_SECONDS, SHADES, merge_vertices
-from ivlm_ros.messages import point, pose_of, reconstruction_of
+from ivlm_ros.messages import affordances_of, point, pose_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ivlm_core.types import FloatArray, FrameResult, IntArray, Mesh, PosedBody, Reconstruction
+    from ivlm_core.types import FloatArray, FrameResult, IntArray, PosedBody, Reconstruction
 
 OBJECT_COLOR = ColorRGBA(r=0.55, g=0.65, b=0.80, a=1.0)
 LINK_COLOR = ColorRGBA(r=1.0, g=0.85, b=0.1, a=1.0)
@@ -46,16 +47,14 @@ class SceneMarkers:
         colors = heat_colors(np.linspace(0.0, 1.0, SHADES, dtype=np.float32), base) / 255.0
         self._palette = [ColorRGBA(r=r, g=g, b=b, a=1.0) for r, g, b in colors.astype(float).tolist()]
         self._triangles = triangles
-        self._simplified: OrderedDict[str, tuple[IntArray, IntArray]] = OrderedDict()
+        self._simplified: OrderedDict[tuple[str, str], tuple[IntArray, IntArray]] = OrderedDict()
         self._shown: dict[tuple[str, int], str] = {}
 
     def clear(self) -> MarkerArray:
-        """A message that removes everything this node has drawn in the camera's frame."""
-        frames = set(self._shown.values())
+        """A message that removes everything this node has drawn."""
+        frame_id = next(iter(self._shown.values()), "")
         self._shown = {}
-        return MarkerArray(
-            markers=[Marker(action=Marker.DELETEALL, header=Header(frame_id=frame)) for frame in sorted(frames)]
-        )
+        return MarkerArray(markers=[Marker(action=Marker.DELETEALL, header=Header(frame_id=frame_id))])
 
     def build(self, result: FrameResult, header: Header, threshold: float) -> MarkerArray:
         """The scene of one frame under the image's header, and DELETE for what is gone."""
@@ -75,6 +74,7 @@ class SceneMarkers:
         return MarkerArray(markers=markers)
 
     def _people(self, result: FrameResult, header: Header) -> list[Marker]:
+        upright = {contact.mesh.topology_hash: contact.mesh for contact in result.human_contacts}
         people: dict[str, tuple[PosedBody, FloatArray]] = {}
         for fitted in result.reconstructions:
             if fitted.body is None:
@@ -86,8 +86,10 @@ class SceneMarkers:
             people[fitted.body.person_id] = body, np.maximum(seen, contact)
         markers = []
         for index, (person_id, (body, contact)) in enumerate(people.items()):
-            marker = self._surface(header, "scene_body", index, body.vertices, body.faces, contact)
-            markers.append(marker)
+            posed = Mesh(body.vertices, body.faces, "body")
+            # Simplified as it stands with its arms apart: in a pose, a hand would be merged with the leg it lies on.
+            cells = self._simplify("body", posed.topology_hash, upright.get(posed.topology_hash, posed))
+            markers.append(self._surface(header, "scene_body", index, body.vertices, cells, contact))
             if person_id:
                 above = body.vertices[int(body.vertices[:, 1].argmin())] - np.array([0.0, 0.1, 0.0], np.float32)
                 markers.append(_text(header, "scene_body_label", index, above, f"person {person_id}"))
@@ -95,43 +97,46 @@ class SceneMarkers:
 
     def _objects(self, result: FrameResult, header: Header, threshold: float) -> list[Marker]:
         markers = []
-        affordances = {
-            id(fitted): affordance
-            for affordance in result.object_affordances
-            if (fitted := reconstruction_of(affordance, result)) is not None
-        }
+        affordances = affordances_of(result)
         for index, fitted in enumerate(result.reconstructions):
             if not fitted.pose_valid:
                 continue
-            affordance = affordances.get(id(fitted))
-            resource = affordance.mesh_resource if affordance is not None else ""
-            markers.append(self._object(header, index, fitted, resource))
-            if affordance is not None:
-                markers += self._touched(header, index, fitted, affordance.probability, threshold)
             placed = fitted.placed()
+            markers.append(self._object(header, index, fitted))
+            if index in affordances:
+                values = affordances[index].probability
+                markers += self._touched(header, index, fitted, placed, values, threshold)
             above = placed[int(placed[:, 1].argmin())] - np.array([0.0, 0.05, 0.0], np.float32)
             markers.append(_text(header, "scene_object_label", index, above, fitted.object_label))
         return markers
 
-    def _object(self, header: Header, index: int, fitted: Reconstruction, resource: str) -> Marker:
-        if not resource:
-            marker = self._surface(header, "scene_object", index, fitted.mesh.vertices, fitted.mesh.faces, None)
-        else:
+    def _object(self, header: Header, index: int, fitted: Reconstruction) -> Marker:
+        if fitted.mesh_resource:
             marker = _marker(header, "scene_object", index, Marker.MESH_RESOURCE)
-            marker.mesh_resource = resource
+            marker.mesh_resource = fitted.mesh_resource
+        else:
+            cells = self._simplify("object", fitted.mesh.content_hash, fitted.mesh)
+            marker = self._surface(header, "scene_object", index, fitted.mesh.vertices, cells, None)
         marker.color = OBJECT_COLOR
         return _placed(marker, fitted)
 
     def _touched(
-        self, header: Header, index: int, fitted: Reconstruction, values: FloatArray, threshold: float
+        self,
+        header: Header,
+        index: int,
+        fitted: Reconstruction,
+        placed: FloatArray,
+        values: FloatArray,
+        threshold: float,
     ) -> list[Marker]:
         """The object's faces in contact, and the line from the person's contact to them."""
         mesh = fitted.mesh
-        chosen = np.flatnonzero(values[mesh.faces].mean(axis=1) >= threshold)
+        strength = values[mesh.faces].mean(axis=1)
+        chosen = np.flatnonzero(strength >= np.float32(threshold))
         if not len(chosen):
             return []
         # The strongest ones, where there are more than fit.
-        strongest = np.argsort(-values[mesh.faces[chosen]].mean(axis=1), kind="stable")[: self._triangles]
+        strongest = np.argsort(-strength[chosen], kind="stable")[: self._triangles]
         corners = mesh.faces[np.sort(chosen[strongest])].reshape(-1)
         marker = _marker(header, "scene_affordance", index, Marker.TRIANGLE_LIST)
         raised = mesh.vertices[corners] + _corner_normals(mesh, corners) * np.float32(LIFT / fitted.scale)
@@ -140,7 +145,7 @@ class SceneMarkers:
         marker.color = WHITE
         markers = [_placed(marker, fitted)]
         if fitted.summary is not None:
-            middle = fitted.placed()[corners].mean(axis=0)
+            middle = placed[corners].mean(axis=0)
             link = _marker(header, "scene_link", index, Marker.LINE_LIST)
             link.scale.x = LINK_WIDTH
             link.points = [point(fitted.summary.centroid), point(middle)]
@@ -149,10 +154,16 @@ class SceneMarkers:
         return markers
 
     def _surface(
-        self, header: Header, ns: str, index: int, vertices: FloatArray, faces: IntArray, values: FloatArray | None
+        self,
+        header: Header,
+        ns: str,
+        index: int,
+        vertices: FloatArray,
+        simplified: tuple[IntArray, IntArray],
+        values: FloatArray | None,
     ) -> Marker:
-        """A simplified TRIANGLE_LIST, coloured by (V,) values where they are given."""
-        cells, kept = self._simplify(vertices, faces)
+        """A TRIANGLE_LIST of a simplified mesh (see `_simplify`), coloured by (V,) values where they are given."""
+        cells, kept = simplified
         count = int(cells.max()) + 1
         members = np.maximum(np.bincount(cells, minlength=count), 1)
         merged = np.stack([np.bincount(cells, vertices[:, axis], count) / members for axis in range(3)], axis=1)
@@ -168,12 +179,9 @@ class SceneMarkers:
             marker.color = WHITE
         return marker
 
-    def _simplify(self, vertices: FloatArray, faces: IntArray) -> tuple[IntArray, IntArray]:
-        """The cell of each vertex, and the faces between cells; the same for every pose of one topology."""
-        from ivlm_core.types import Mesh
-
-        mesh = Mesh(vertices, faces, "body")
-        key = mesh.topology_hash
+    def _simplify(self, kind: str, name: str, mesh: Mesh) -> tuple[IntArray, IntArray]:
+        """The cell of each vertex, and the faces between cells; `name` is what the mesh is remembered by."""
+        key = kind, name
         if key not in self._simplified:
             _, kept, cells = merge_vertices(mesh, self._triangles)
             self._simplified[key] = cells, kept

@@ -29,6 +29,11 @@ from launch import LaunchDescription
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
+SWITCHES = {
+    "reconstruct": "Fit the objects into the scene",
+    "use_bodies": "Read people from bodies_topic",
+    "use_depth": "Read depth images from depth_topic",
+}
 
 
 def generate_launch_description():
@@ -53,6 +58,16 @@ def generate_launch_description():
             default_value="detections",
             description="Topic of the detected objects (ivlm_ros/DetectedObjectArray)",
         ),
+        DeclareLaunchArgument(
+            "bodies_topic",
+            default_value="bodies",
+            description="Topic of the people (ivlm_ros/HumanBodyArray), read with reconstruct and use_bodies",
+        ),
+        DeclareLaunchArgument(
+            "depth_topic",
+            default_value="depth",
+            description="Topic of depth images registered to the colour images, read with reconstruct and use_depth",
+        ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics"),
         DeclareLaunchArgument(
             "model",
@@ -76,6 +91,10 @@ def generate_launch_description():
         ),
         DeclareLaunchArgument(
             "device", default_value="", description="auto, cpu, cuda or cuda:N; empty: what params_file says"
+        ),
+        *(
+            DeclareLaunchArgument(name, default_value="", description=f"{text} (true or false); empty: params_file")
+            for name, text in SWITCHES.items()
         ),
         DeclareLaunchArgument(
             "use_sim_time", default_value="", description="Follow /clock (true or false); empty: what params_file says"
@@ -104,8 +123,9 @@ def start_node(context):
         if value_of(name):
             # Without the type a directory called 7b would be read as text, but one called 7 as a number.
             overrides[name] = ParameterValue(value_of(name), value_type=str)
-    if value_of("use_sim_time"):
-        overrides["use_sim_time"] = truth("use_sim_time", value_of("use_sim_time"))
+    for name in ("use_sim_time", *SWITCHES):
+        if value_of(name):
+            overrides[name] = truth(name, value_of(name))
 
     node = LifecycleNode(
         package="ivlm_ros",
@@ -117,6 +137,8 @@ def start_node(context):
             ("image", value_of("image_topic")),
             ("camera_info", value_of("camera_info_topic")),
             ("detections", value_of("detections_topic")),
+            ("bodies", value_of("bodies_topic")),
+            ("depth", value_of("depth_topic")),
         ],
         output="screen",
     )
