@@ -56,11 +56,12 @@ class FitRequest:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """An object's pixels in a frame, and the person's; or why they are not known."""
+    """An object's pixels in a frame, and the person's; or why they are not known. `sure`: not cut out by colour."""
 
     mask: Mask | None = None
     person: Mask | None = None
     problem: str = ""
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class SceneSettings:
     thing_share, thing_least : where no place of the object reaches its threshold but one reaches `thing_least`, those
         count that have this share of the greatest probability: where an object is touched is often spread over all the
         places that people touch it at.
+    unsure_contact : least weight of the contact term where the mask was cut out of a box by colour, because such masks
+        are often wrong.
     fit : of every single fit; its scale is set per object. tracking : whether fits go on from the last frame's.
     """
 
@@ -80,6 +83,7 @@ class SceneSettings:
     thing_threshold: float = 0.5
     thing_share: float = 0.5
     thing_least: float = 0.1
+    unsure_contact: float = 1.0
     fit: FitSettings = field(default_factory=FitSettings)
     tracking: bool = True
     track: TrackSettings = field(default_factory=TrackSettings)
@@ -145,7 +149,7 @@ class Reconstructor:
         try:
             seen = self._observation(frame, request, body, look.mask, (look.person, request.hidden, *others))
             mesh = fit_mesh(request.mesh)
-            result, state, pose = self._pose(name, frame.stamp_ns, mesh, seen, self._fit_settings(request))
+            result, state, pose = self._pose(name, frame.stamp_ns, mesh, seen, self._fit_settings(request, look.sure))
         except IvlmError as error:
             return self._refused(request, body, str(error))
         if not result.valid and missing and seen.human is None:
@@ -166,7 +170,8 @@ class Reconstructor:
                     if body.person_id not in silhouettes:
                         silhouettes[body.person_id] = person_pixels(body, camera)
                     person = silhouettes[body.person_id]
-                looks.append(_Look(find_mask(frame.image, request.query, person, self._segmenter).mask, person))
+                found = find_mask(frame.image, request.query, person, self._segmenter)
+                looks.append(_Look(found.mask, person, sure=found.source in ("query", "sam")))
             except IvlmError as error:
                 looks.append(_Look(problem=str(error)))
         return looks
@@ -214,11 +219,15 @@ class Reconstructor:
         converted: FloatArray = body_map(given, target, self._cache).convert(contact[None])[0]
         return converted
 
-    def _fit_settings(self, request: FitRequest) -> FitSettings:
+    def _fit_settings(self, request: FitRequest, sure: bool) -> FitSettings:
+        fit = self.settings.fit
+        if not sure and fit.weights.contact > 0:
+            contact = max(fit.weights.contact, self.settings.unsure_contact)
+            fit = replace(fit, weights=replace(fit.weights, contact=contact))
         if request.scale is None:
-            return self.settings.fit
+            return fit
         scale, spread = request.scale.scale_of(request.mesh)
-        return replace(self.settings.fit, scale=scale, scale_spread=max(LEAST_SPREAD, spread / scale))
+        return replace(fit, scale=scale, scale_spread=max(LEAST_SPREAD, spread / scale))
 
     def _pose(
         self, name: str, stamp_ns: int, mesh: FitMesh, seen: Observation, settings: FitSettings
