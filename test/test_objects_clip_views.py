@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ivlm_core.errors import CheckpointError, ConfigError, InputError, MeshError
-from ivlm_core.objects import library_mesh
+from ivlm_core.objects import clip_views, library_mesh
 from ivlm_core.objects.clip_views import VIEWS, ClipEmbedder, mesh_views, picture_crop
 from ivlm_core.types import Mesh
 
@@ -80,15 +80,24 @@ def test_mesh_has_a_vector_for_every_view(embedder: ClipEmbedder) -> None:
 
 
 def test_a_mesh_is_embedded_by_its_renders(embedder: ClipEmbedder) -> None:
-    """Row by row what a picture of that side gives; a crop of a larger render is nearest to its own side."""
+    """Row by row what a picture of that side gives; a crop of a larger render is that of its own side."""
     mesh = library_mesh("bicycle")
     renders = mesh_views(mesh, SIZE)
     np.testing.assert_allclose(embedder.of_mesh(mesh), embedder.of_pictures(renders), atol=1e-6)
     larger = mesh_views(mesh, 4 * SIZE)
-    for view in (1, 3, 8):
+    for view in range(len(VIEWS)):
         crop = picture_crop(larger[view], (larger[view] < 250).any(axis=2), None, SIZE).astype(float)
         apart = np.abs(renders - crop).mean(axis=(1, 2, 3))
-        assert apart.argmin() == view
+        assert apart[view] < 12
+        # Edge-on, a bicycle's front and back look alike.
+        assert apart.argmin() in ((0, 3) if view in (0, 3) else (view,))
+
+
+def test_thin_parts_are_whole_at_the_models_size() -> None:
+    """A bicycle's spokes and tubes are thinner than a pixel; with one ray for each they fall to pieces."""
+    side = mesh_views(library_mesh("bicycle"), 64)[1]
+    exact = picture_crop(larger := mesh_views(library_mesh("bicycle"), 512)[1], (larger < 250).any(axis=2), None, 64)
+    assert np.abs(side.astype(float) - exact).mean() < 8
 
 
 def test_renders_are_grey_on_white_and_fill_their_square() -> None:
@@ -159,6 +168,11 @@ def test_name_changes_with_the_weights(model: Path, embedder: ClipEmbedder, tmp_
     assert embedder.name.startswith("clip:")
     assert ClipEmbedder(model).name == embedder.name
     assert ClipEmbedder(tiny_clip(tmp_path, seed=1)).name != embedder.name
+
+
+def test_name_changes_with_the_renders(model: Path, embedder: ClipEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_views, "GREY", 0.5)
+    assert ClipEmbedder(model).name != embedder.name
 
 
 def test_normalisation_comes_from_the_directory(tmp_path: Path, embedder: ClipEmbedder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,23 @@ def test_precomputed_embeddings_come_with_their_labels(
     }
 
 
+def test_precomputed_embeddings_of_another_model_name_the_file(
+    tmp_path: Path, meshes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, width in (("chair", 8), ("bottle", 6)):
+        np.savez(tmp_path / f"{name}.npz", ids=np.array([f"my_{name}"]), embeddings=np.eye(1, width))
+    _told(capsys, "add", tmp_path / "lib", meshes / "chair", "--openshape", tmp_path / "chair.npz")
+    with pytest.raises(InputError, match=r"bottle\.npz: .* have 6 dimensions, .* have 8"):
+        run(_options("add", tmp_path / "lib", meshes / "bottle", "--openshape", tmp_path / "bottle.npz"))
+    assert len(open_library(tmp_path / "lib")) == 1
+
+
+def test_names_that_are_no_text_are_reported(tmp_path: Path, meshes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (meshes / "chair" / os.fsdecode(b"a\xff.obj")).write_text("f 1 2 3")
+    assert run(_options("index", meshes.parent)) == 1
+    assert "refused" in capsys.readouterr().out
+
+
 def test_search_finds_what_the_picture_shows(
     tmp_path: Path, meshes: Path, picture: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +171,37 @@ def test_search_in_the_built_in_library_stays_within_the_label(
     assert {hit["label"] for hit in told["hits"]} == {"bicycle"}
     assert run(_options("search", picture[0], "--mask", picture[1], "--label", "bycicle")) == 0
     assert capsys.readouterr().out.splitlines()[0] == "'bycicle' → bicycle (nearest label)"
+
+
+def test_a_label_of_the_built_in_library_alone_is_searched_there(
+    tmp_path: Path, meshes: Path, picture: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when an object is fitted: at each step the user's library first, then the built-in one."""
+    _told(capsys, "add", tmp_path / "lib", meshes / "bottle", meshes / "chair")
+    asked = ("search", picture[0], "--mask", picture[1], "--library", tmp_path / "lib", "--label")
+    told = _told(capsys, *asked, "bicycle")
+    assert (told["library"], told["found"], told["label"]) == ("the built-in library", "exact", "bicycle")
+    assert {hit["label"] for hit in told["hits"]} == {"bicycle"}
+    assert run(_options(*asked, "bicycle")) == 0
+    assert "lib has no 'bicycle': these are of the built-in library" in capsys.readouterr().out.splitlines()[0]
+    assert [hit["id"] for hit in _told(capsys, *asked, "bottle")["hits"]] == ["my_bottle"]
+    assert run(_options(*asked, "volcano")) == 1
+    assert "lib and the built-in library have nothing like 'volcano'" in capsys.readouterr().out
+
+
+def test_an_empty_library_is_still_the_users(
+    tmp_path: Path, picture: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lib").mkdir()
+    _told(capsys, "index", tmp_path / "lib")
+    told = _told(capsys, "search", *_masked(picture), "--library", tmp_path / "lib", "--label", "chair")
+    assert told["library"] == "the built-in library"
+    with pytest.raises(ConfigError, match="has no embeddings of 'silhouette-1', only of nothing"):
+        run(_options("search", *_masked(picture), "--library", tmp_path / "lib"))
+
+
+def _masked(picture: tuple[Path, Path]) -> tuple[object, ...]:
+    return picture[0], "--mask", picture[1]
 
 
 def test_an_unknown_label_says_that_a_box_stands_in(

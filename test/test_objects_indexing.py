@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,17 @@ from ivlm_core.types import FloatArray, Mesh
 class Sides:
     """Meshes by the proportions of their bounding boxes; counts how often it is asked."""
 
-    dimensions = 3
     needs_mask = True
 
-    def __init__(self, name: str = "sides") -> None:
+    def __init__(self, name: str = "sides", dimensions: int = 3) -> None:
         self.name = name
+        self.dimensions = dimensions
         self.asked = 0
 
     def of_mesh(self, mesh: Mesh) -> FloatArray:
         self.asked += 1
-        return unit_rows(np.ptp(mesh.vertices, axis=0).astype(np.float64)[None] + 1e-3)
+        sides = np.ptp(mesh.vertices, axis=0).astype(np.float64)
+        return unit_rows(np.resize(sides, self.dimensions)[None] + 1e-3)
 
     def of_picture(self, *args: object) -> FloatArray:
         raise NotImplementedError
@@ -99,6 +101,51 @@ def test_duplicated_ids(tmp_path: Path, files: dict[str, Path], cache: ArrayCach
     assert open_library(tmp_path / "lib").labels == ("table",)
 
 
+def _mesh_files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.glb"))
+
+
+def test_a_replaced_mesh_leaves_no_file(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    """The next look at the folder would add it again. What else uses the file, or lies elsewhere, stays."""
+    folder = tmp_path / "lib"
+    add_meshes(folder, [NewMesh(files["chair"], "thing", "a"), NewMesh(files["bottle"], "thing", "b")], [], cache=cache)
+    shared = folder / open_library(folder).entries[1].mesh
+    write_glb(folder / "own" / "it.glb", library_mesh("cup"))
+    new = [NewMesh(shared, "thing", "c"), NewMesh(folder / "own" / "it.glb", "thing", "d")]
+    add_meshes(folder, new, [], cache=cache)
+    again = [NewMesh(files["table"], "other", name) for name in ("a", "b", "d")]
+    add_meshes(folder, again, [], overwrite=True, cache=cache)
+    named = {entry.mesh for entry in open_library(folder).entries}
+    assert len(named) == 4
+    assert set(_mesh_files(folder)) == named | {"own/it.glb"}
+    _, report = reindex(folder, [], cache=cache)
+    assert (report.added, report.dropped, report.refused) == (0, 0, ())
+
+
+def test_a_refused_replacement_changes_nothing(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    folder = tmp_path / "lib"
+    add_meshes(folder, [NewMesh(files["chair"], "chair", "a")], [], cache=cache)
+    before = _mesh_files(folder)
+    (tmp_path / "broken.obj").write_text("f 1 2 3\n")
+    _, report = add_meshes(folder, [NewMesh(tmp_path / "broken.obj", "chair", "a")], [], overwrite=True, cache=cache)
+    assert len(report.refused) == 1
+    assert _mesh_files(folder) == before
+    assert open_library(folder).mesh(0).content_hash == library_mesh("chair").content_hash
+
+
+def test_replacing_deletes_nothing_outside_the_library(
+    tmp_path: Path, files: dict[str, Path], cache: ArrayCache
+) -> None:
+    """The folder that the index names became a link to somewhere else."""
+    folder = tmp_path / "lib"
+    library, _ = add_meshes(folder, [NewMesh(files["chair"], "chair", "a")], [], cache=cache)
+    kept = library.path(0)
+    kept.parent.rename(tmp_path / "elsewhere")
+    (folder / "meshes" / "chair").symlink_to(tmp_path / "elsewhere")
+    add_meshes(folder, [NewMesh(files["table"], "table", "a")], [], overwrite=True, cache=cache)
+    assert (tmp_path / "elsewhere" / kept.name).exists()
+
+
 def test_unusable_meshes_are_named_and_the_others_added(
     tmp_path: Path, files: dict[str, Path], cache: ArrayCache
 ) -> None:
@@ -140,6 +187,45 @@ def test_known_embeddings_are_kept(tmp_path: Path, files: dict[str, Path], cache
     assert set(library.embeddings) == {"sides", "openshape"}
     np.testing.assert_allclose(library.embeddings["openshape"].block(0), known, atol=1e-3)
     assert len(library.embeddings["openshape"].block(1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (np.full((1, 5), np.nan, np.float32), "row 0 is zero, NaN or infinite .*leave the mesh out"),
+        (np.zeros((1, 5), np.float32), "row 0 is zero, NaN or infinite"),
+        (np.ones((1, 7), np.float32), "have 7 dimensions, .* have 5 .*embeddings of one model"),
+        (np.ones(5, np.float32), r"of shape \(5,\)"),
+        (np.ones((1, 5000), np.float32), "have 5000 dimensions, more than 4096"),
+    ],
+)
+@pytest.mark.parametrize("earlier", [True, False])
+def test_known_embeddings_that_do_not_fit_are_found_first(
+    tmp_path: Path, files: dict[str, Path], cache: ArrayCache, block: FloatArray, message: str, earlier: bool
+) -> None:
+    """Before a mesh is embedded or copied, with the name of the file that they are from."""
+    folder, embedder = tmp_path / "lib", Sides()
+    new = [
+        NewMesh(files["chair"], "chair", embeddings={"openshape": np.eye(1, 5, dtype=np.float32)}),
+        NewMesh(files["table"], "table", embeddings={"openshape": block}, embeddings_file=tmp_path / "of.npz"),
+    ]
+    if earlier:
+        add_meshes(folder, new[:1], [], cache=cache)
+    with pytest.raises(InputError, match=rf"of\.npz: embeddings 'openshape' of 'my table\.glb'.* {message}"):
+        add_meshes(folder, new[earlier:], [embedder], cache=cache)
+    assert embedder.asked == 0
+    assert len(_mesh_files(folder)) == earlier
+
+
+def test_an_embedder_of_another_width_is_found_first(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
+    """Adding would mix them; indexing makes all of them anew."""
+    folder = tmp_path / "lib"
+    add_meshes(folder, [NewMesh(files["chair"], "chair")], [Sides()], cache=cache)
+    with pytest.raises(ConfigError, match=r"have 3 dimensions, the embedder's have 4 .*ivlm objects index"):
+        add_meshes(folder, [NewMesh(files["table"], "table")], [Sides(dimensions=4)], cache=cache)
+    _, report = reindex(folder, [Sides(dimensions=4)], cache=cache)
+    assert (report.changed, report.refused) == (1, ())
+    assert open_library(folder).embeddings["sides"].vectors.shape == (1, 4)
 
 
 def test_meshes_are_embedded_once(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
@@ -196,6 +282,73 @@ def test_a_new_source_is_added_to_all(tmp_path: Path, files: dict[str, Path], ca
     library = open_library(tmp_path / "lib")
     assert {name: len(vectors.vectors) for name, vectors in library.embeddings.items()} == {"sides": 3, "more": 3}
     assert reindex(tmp_path / "lib", [Sides("more")], cache=cache)[1].changed == 0
+
+
+@pytest.mark.parametrize("damage", ["nan", "cut", "gone"])
+def test_damaged_embeddings_are_computed_again(
+    tmp_path: Path, files: dict[str, Path], cache: ArrayCache, damage: str
+) -> None:
+    """What the message of `open_library` advises does help; the other source keeps what it has."""
+    folder = tmp_path / "lib"
+    add_meshes(folder, [NewMesh(files["chair"], "chair")], [Sides(), Sides("other")], cache=cache)
+    file = next((folder / "embeddings").glob("sides-*.npy"))
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-2] + (b"" if damage == "cut" else b"\x00\x7e"))
+    with pytest.raises(ConfigError, match=r"sides-\w+\.npy: .*run ivlm objects index"):
+        open_library(folder)
+    _, report = reindex(folder, [Sides()], cache=cache)
+    assert [file for file, _ in report.refused] == ["embeddings of sides"]
+    library = open_library(folder)
+    assert {name: len(vectors.vectors) for name, vectors in library.embeddings.items()} == {"sides": 1, "other": 1}
+
+
+class _Picky(Sides):
+    """Cannot embed bottles, and finds the disk gone at tables."""
+
+    def of_mesh(self, mesh: Mesh) -> FloatArray:
+        if mesh.content_hash == library_mesh("bottle").content_hash:
+            raise InputError("embeddings", "row 0 is zero, NaN or infinite")
+        if mesh.content_hash == library_mesh("table").content_hash:
+            raise OSError(5, "Input/output error")
+        return super().of_mesh(mesh)
+
+
+def test_whatever_cannot_be_read_is_named_and_the_rest_goes_on(
+    tmp_path: Path, files: dict[str, Path], cache: ArrayCache
+) -> None:
+    folder = tmp_path / "lib"
+    library, _ = add_meshes(folder, [NewMesh(path, label, label) for label, path in files.items()], [], cache=cache)
+    add_meshes(folder, [NewMesh(files["chair"], "chair", "loop")], [], cache=cache)
+    loop = folder / next(entry.mesh for entry in open_library(folder).entries if entry.id == "loop")
+    loop.unlink()
+    loop.symlink_to(loop.name)
+    library, report = reindex(folder, [_Picky()], cache=cache)
+    refused = {Path(file).name.partition("-")[0]: problem for file, problem in report.refused}
+    assert set(refused) == {"bottle", "table", "loop"}
+    assert "Input/output error" in refused["table"]
+    assert [entry.id for entry in library.entries] == ["chair"]
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_glb(tmp_path / "meshes" / "chair" / "a.glb", library_mesh("chair"))
+    (tmp_path / "meshes" / "shut").mkdir()
+    scan = os.scandir
+
+    def shut(path: str) -> object:
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", shut)
+    library, report = reindex(tmp_path, [])
+    assert len(library) == 1
+    assert [(Path(file).name, problem) for file, problem in report.refused] == [
+        ("shut", "cannot be read: Permission denied")
+    ]
+    with pytest.raises(InputError, match=r"shut.* cannot be read: Permission denied"):
+        meshes_in([tmp_path / "meshes"])
 
 
 def test_a_folder_of_meshes_becomes_a_library(tmp_path: Path, cache: ArrayCache) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -14,6 +16,9 @@ from hypothesis import strategies as st
 
 from ivlm_core.errors import MeshError
 from ivlm_core.objects import (
+    Embeddings,
+    Entry,
+    FolderLibrary,
     NewMesh,
     ObjectLibrary,
     ScalePrior,
@@ -30,6 +35,7 @@ from ivlm_core.objects import (
 )
 from ivlm_core.objects.builtin import instance_mesh
 from ivlm_core.objects.descriptors import silhouettes
+from ivlm_core.objects.retrieval import label_matches
 from ivlm_core.types import CameraIntrinsics, Frame, Mesh, ObjectQuery
 
 IMAGE = np.zeros((96, 128, 3), dtype=np.uint8)
@@ -195,9 +201,27 @@ def test_a_users_library_goes_before_the_built_in_one(library: ObjectLibrary) ->
     assert (match.entry, match.found, match.note) == ("pot", "exact", "")
     match = find_object(ObjectQuery("bottle"), Frame(IMAGE), library)
     assert match.mesh is library_mesh("bottle")
-    # The very word in the built-in library goes before another name in the user's.
     match = find_object(ObjectQuery("throne"), Frame(IMAGE), library)
     assert match.found == "box"
+
+
+def test_at_each_step_the_users_library_is_asked_first() -> None:
+    def order(label: str) -> list[tuple[str, str, str]]:
+        own = ObjectLibrary([Entry(name, name) for name in ("armchair", "sofa", "skatebar", "ball")], {}, "own")
+        return [
+            (where.name, matched.label, matched.how)
+            for where, matched in label_matches(label, own, SilhouetteEmbedder())
+        ]
+
+    built_in = "the built-in library"
+    assert order("Balls") == [("own", "ball", "exact"), (built_in, "ball", "exact")]
+    # The very word in the built-in library goes before another name in the user's.
+    assert order("chair") == [(built_in, "chair", "exact"), ("own", "armchair", "synonym")]
+    assert order("settee") == [("own", "sofa", "synonym"), (built_in, "couch", "synonym")]
+    assert order("bottle") == [(built_in, "bottle", "exact")]
+    assert order("volcano") == []
+    # A guess of the user's library goes before a better one of the built-in library.
+    assert order("skateboad") == [("own", "skatebar", "nearest label"), (built_in, "skateboard", "nearest label")]
 
 
 def test_a_misspelt_label_is_a_guess_that_says_so(library: ObjectLibrary) -> None:
@@ -219,6 +243,34 @@ def test_unusable_meshes_are_passed_over(
     match = find_object(query, Frame(IMAGE), library)
     assert match.entry.startswith("chair-")
     assert "has changed since it was indexed" in caplog.text
+
+
+def test_embeddings_of_another_width_are_passed_over(library: ObjectLibrary, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning, not an error at every frame: the library's first mesh of the label is taken uncompared."""
+    blocks = [np.ones((2, 7), dtype=np.float32) for _ in library.entries]
+    other = FolderLibrary(library.folder, library.entries, {"silhouette-1": Embeddings.of(blocks, 7)})  # type: ignore[attr-defined]
+    query = ObjectQuery("chair", mask=_mask(library_mesh("chair")))
+    assert find_object(query, Frame(IMAGE), library).entry == "plain"
+    for _ in range(3):
+        match = find_object(query, Frame(IMAGE), other)
+        assert (match.entry, match.found, match.score) == ("arm", "exact", None)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1
+    assert "embeddings have 7 dimensions, the picture's 48; run ivlm objects index" in warnings[0]
+    assert str(library.folder) in warnings[0]  # type: ignore[attr-defined]
+
+
+def test_a_category_too_large_without_faiss_is_passed_over(
+    library: ObjectLibrary, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "faiss" else found(name, *more)
+    )
+    monkeypatch.setattr(importlib.import_module("ivlm_core.objects.search"), "FAISS_ABOVE", 1)
+    match = find_object(ObjectQuery("chair", mask=_mask(library_mesh("chair"))), Frame(IMAGE), library)
+    assert (match.entry, match.score) == ("arm", None)
+    assert "pip install faiss-cpu" in caplog.text
 
 
 def test_the_box_has_the_detections_size() -> None:

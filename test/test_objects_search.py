@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,14 @@ def test_the_index_is_kept_and_a_damaged_one_is_built_again(
     assert ask() == first
     assert "damaged" in caplog.text
     assert file.stat().st_size > 10_000
+
+
+def test_faiss_is_imported_when_it_is_needed() -> None:
+    """Not with the package, and not for a search in a small library: it costs memory and time to start."""
+    code = (
+        "import sys, numpy as np\n"
+        "from ivlm_core.objects import Embeddings, Entry, ObjectLibrary, search\n"
+        "search(ObjectLibrary([Entry('a', 'x')], {'s': Embeddings.of([np.ones((1, 3))], 3)}), 's', np.ones(3))\n"
+        "sys.exit('faiss' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -25,6 +25,8 @@ VIEWS = tuple((elevation, azimuth) for elevation in (10.0, 40.0) for azimuth in 
 DISTANCE = 2.2
 MARGIN = 1.1
 GREY = 0.75
+# Renders are this much larger than the model's pictures: one ray per pixel would tear spokes and rods to pieces.
+OVERSAMPLING = 3
 MAX_CONFIG_BYTES = 1 << 20
 # What CLIP's pictures are normalised with where its directory does not say.
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -150,7 +152,7 @@ def mesh_views(mesh: Mesh, size: int) -> ByteArray:
         # The light is on the viewer's side.
         light = DISTANCE if np.cos(np.deg2rad(azimuth)) >= -0.1 else -DISTANCE
         camera = ViewCamera.from_spec(ViewSpec(DISTANCE, elevation, azimuth, light_z=light))
-        fragments = rasterize(placed.vertices, placed.faces, camera, size)
+        fragments = rasterize(placed.vertices, placed.faces, camera, OVERSAMPLING * size)
         covered = fragments.face_index >= 0
         if covered.any():
             pictures.append(picture_crop(shade(placed, grey, fragments, camera), covered, None, size))
@@ -217,7 +219,8 @@ def _normalisation(directory: Path) -> tuple[FloatArray, FloatArray]:
 
 
 def _digest(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
+    # Vectors of other renders are others.
+    digest = hashlib.sha256(repr((VIEWS, DISTANCE, MARGIN, GREY, OVERSAMPLING)).encode())
     for path in paths:
         digest.update(f"{path.name}:{path.stat().st_size}:".encode())
         with path.open("rb") as stream:

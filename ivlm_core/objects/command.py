@@ -21,8 +21,8 @@ from ivlm_core.objects.embedding import Embedder
 from ivlm_core.objects.entries import ObjectLibrary, ScalePrior
 from ivlm_core.objects.index import FolderLibrary, open_library
 from ivlm_core.objects.indexing import NewMesh, Report, add_meshes, meshes_in, reindex
-from ivlm_core.objects.labels import LabelMatch, match_label, text_embedder
 from ivlm_core.objects.library import library_labels, library_mesh
+from ivlm_core.objects.retrieval import label_matches
 from ivlm_core.objects.search import Hit, search
 
 DEFAULT_SPREAD = 0.1
@@ -127,6 +127,7 @@ def _add(options: argparse.Namespace) -> int:
                 # Objaverse's meshes have any unit.
                 metric=options.openshape is None,
                 embeddings={} if block is None else {"openshape": block},
+                embeddings_file=options.openshape,
             )
         )
     with _bar("adding", len(new), options.json) as progress:
@@ -143,18 +144,22 @@ def _index(options: argparse.Namespace) -> int:
 def _search(options: argparse.Namespace) -> int:
     if not 1 <= options.top <= 1000:
         raise ConfigError("--top", f"is {options.top}", "give 1…1000")
-    library: ObjectLibrary = builtin_library() if options.library is None else open_library(options.library)
+    own: ObjectLibrary | None = None if options.library is None else open_library(options.library)
+    library = builtin_library() if own is None else own
     embedder = _source(options)
     image = load_image(options.image)
     mask = None if options.mask is None else _mask(options.mask, image.shape[:2])
     box = None if options.box is None else tuple(options.box)
-    matched: LabelMatch | None = None
+    where, matched = library, None
     if options.label:
-        matched = match_label(options.label, library.labels, text_embedder(embedder))
+        where, matched = next(label_matches(options.label, own, embedder), (library, None))
+    if where is builtin_library() and embedder.name not in where.embeddings:
+        told = f"cannot be {embedder.name}: the built-in library has silhouettes only"
+        raise ConfigError("--source", told, "search by silhouette, or give a --library with this label")
     hits: tuple[Hit, ...] = ()
     if matched is not None or not options.label:
         vector = embedder.of_picture(image, mask, box)
-        hits = search(library, embedder.name, vector, matched.label if matched else None, options.top)
+        hits = search(where, embedder.name, vector, matched.label if matched else None, options.top)
     found = "any" if not options.label else matched.how if matched else "box"
     rows = [
         {
@@ -167,16 +172,23 @@ def _search(options: argparse.Namespace) -> int:
         }
         for hit in hits
     ]
-    summary = {"library": library.name, "source": embedder.name, "found": found, "hits": rows}
+    summary = {"library": where.name, "source": embedder.name, "found": found, "hits": rows}
     if matched is not None:
         summary["label"] = matched.label
     lines = [f"{row['score']:.3f}  {row['label']:16} {row['id']}" for row in rows]
     if matched is None and options.label:
-        lines = [f"{library.name} has nothing like {options.label!r}: a box of the detection's size stands in for it"]
+        lines = [f"{_asked(own)} nothing like {options.label!r}: a box of the detection's size stands in for it"]
     elif matched is not None and matched.how != "exact":
         lines.insert(0, f"{options.label!r} → {matched.label} ({matched.how})")
+    if where is not library:
+        lines.insert(0, f"{library.name} has no {options.label!r}: these are of {where.name}")
     _print(options, summary, "\n".join(lines))
     return 0 if hits else 1
+
+
+def _asked(own: ObjectLibrary | None) -> str:
+    names = [library.name for library in (own, builtin_library()) if library is not None]
+    return f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'}"
 
 
 def _embedders(options: argparse.Namespace) -> list[Embedder]:
@@ -227,9 +239,13 @@ def _told(options: argparse.Namespace, library: FolderLibrary, report: Report) -
         "dropped": report.dropped,
         "refused": [{"file": file, "problem": problem} for file, problem in report.refused],
     }
-    lines = [f"refused {file}: {problem}" for file, problem in report.refused]
+    # A file's name may hold bytes that are no text.
+    lines = [
+        f"refused {file}: {problem}".encode(errors="backslashreplace").decode() for file, problem in report.refused
+    ]
+    noun = "category" if len(library.labels) == 1 else "categories"
     lines.append(
-        f"{library.folder}: {len(library)} meshes of {len(library.labels)} categories; "
+        f"{library.folder}: {len(library)} meshes of {len(library.labels)} {noun}; "
         f"{report.added} added, {report.changed} changed, {report.dropped} dropped, {len(report.refused)} refused"
     )
     _print(options, summary, "\n".join(lines))

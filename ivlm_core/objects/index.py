@@ -67,9 +67,14 @@ def confined(folder: Path, entry: Entry) -> Path:
     """
     if not entry.mesh:
         raise MeshError(f"entry {shown(entry.id)}", "has no mesh", "add its mesh: ivlm objects add")
-    path = (folder / entry.mesh).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise MeshError(f"mesh file {shown(entry.mesh, 300)}", "is a link out of the library", "copy the file there")
+    field = f"mesh file {shown(entry.mesh, 300)}"
+    try:
+        path = (folder / entry.mesh).resolve()
+        inside = path.is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MeshError(field, f"cannot be found: {error}", "a link may lead to itself: copy the file there") from error
+    if not inside:
+        raise MeshError(field, "is a link out of the library", "copy the file there")
     return path
 
 
@@ -92,7 +97,18 @@ def open_library(folder: Path) -> FolderLibrary:
             raise ConfigError(str(error.filename), "is missing", "run ivlm objects index on the library") from error
 
 
-def _read(folder: Path) -> FolderLibrary:
+def open_repairable(folder: Path) -> tuple[FolderLibrary, dict[str, str]]:
+    """As `open_library`, but sources whose embeddings cannot be used are left out: source → what is wrong.
+
+    Raises
+    ------
+    ConfigError : there is no library, or its index is damaged.
+    """
+    lost: dict[str, str] = {}
+    return _read(Path(folder), lost), lost
+
+
+def _read(folder: Path, lost: dict[str, str] | None = None) -> FolderLibrary:
     path = folder / INDEX
     again = "repair it, or delete it and run ivlm objects index"
     try:
@@ -116,10 +132,15 @@ def _read(folder: Path) -> FolderLibrary:
         if len(listed) > MAX_ENTRIES:
             raise ConfigError(str(path), f"has {len(listed)} entries", f"at most {MAX_ENTRIES} are read")
         entries = [_entry(item) for item in listed]
-        embeddings = {
-            str(source): _embeddings(folder, str(source), about, [item.get("rows", {}) for item in listed])
-            for source, about in sources.items()
-        }
+        rows = [item.get("rows", {}) for item in listed]
+        embeddings = {}
+        for source, about in sources.items():
+            try:
+                embeddings[str(source)] = _embeddings(folder, str(source), about, rows)
+            except (ConfigError, InputError, FileNotFoundError) as error:
+                if lost is None:
+                    raise
+                lost[str(source)] = "the file is missing" if isinstance(error, OSError) else str(error)
         return FolderLibrary(folder, entries, embeddings)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ConfigError(str(path), f"is damaged: {error!r}"[:300], again) from error
@@ -150,7 +171,12 @@ def _embeddings(folder: Path, source: str, about: Mapping[str, Any], rows: Seque
     starts = np.concatenate([[0], np.cumsum(lengths)])
     taken = np.repeat(blocks[:, 0] - starts[:-1], lengths) + np.arange(lengths.sum())
     in_order = len(taken) == len(stored) and bool((taken == np.arange(len(stored))).all())
-    return Embeddings(stored if in_order else stored[taken], starts)
+    try:
+        return Embeddings(stored if in_order else stored[taken], starts)
+    except InputError as error:
+        raise ConfigError(
+            str(folder / about["file"]), f"cannot be used: {error.problem}", "run ivlm objects index"
+        ) from error
 
 
 def _vectors(folder: Path, source: str, about: Mapping[str, Any]) -> NDArray[Any]:
@@ -210,7 +236,8 @@ def _store(folder: Path, source: str, vectors: Embeddings) -> dict[str, Any]:
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
     path = folder / "embeddings" / f"{source.replace(':', '-')}-{digest[:16]}.npy"
-    if not path.exists():
+    # A file of that name may be damaged, which is why it is written again.
+    if not (path.is_file() and path.read_bytes() == data):
         with atomic_path(path) as temporary:
             temporary.write_bytes(data)
     return {

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ivlm_core.errors import MeshError, shown
+from ivlm_core.errors import ConfigError, MeshError, shown
 from ivlm_core.objects.box import detected_box
 from ivlm_core.objects.builtin import builtin_library
 from ivlm_core.objects.descriptors import SilhouetteEmbedder
@@ -22,7 +22,7 @@ from ivlm_core.objects.library import library_labels
 from ivlm_core.objects.loading import load_mesh_once, write_glb
 from ivlm_core.objects.search import search
 from ivlm_core.storage import default_cache_dir
-from ivlm_core.types import Frame, Mesh, ObjectQuery
+from ivlm_core.types import FloatArray, Frame, Mesh, ObjectQuery
 
 # How many of the best are tried before those that were not compared.
 RANKED = 20
@@ -69,7 +69,8 @@ def find_object(
     The label is looked for as it stands, then among other names, then by its nearest spelling (or meaning, where the
     embedder reads text); at each step in `library` first and in the built-in one after it. Among the meshes of the
     label, the one nearest to what the picture shows is taken; where the picture says nothing (no frame, or no mask
-    where the embedder needs one), the first. A library mesh that cannot be used is passed over with a warning.
+    where the embedder needs one), the first. A library mesh that cannot be used is passed over with a warning, and
+    so are a library's embeddings that cannot be compared with the picture's: its first mesh is taken then.
 
     Repeated calls return the same mesh object: library meshes are made once, files are read again only when their
     modification time or size changes.
@@ -90,7 +91,7 @@ def find_object(
         path = Path(query.mesh)
         return ObjectMatch(query.label, load_mesh_once(path), "file", path.resolve().as_uri(), "")
     embedder = embedder or _silhouette()
-    for where, matched in _labels(query.label, library, embedder):
+    for where, matched in label_matches(query.label, library, embedder):
         found = _in_library(query, frame, where, matched, embedder)
         if found is not None:
             return found
@@ -105,10 +106,13 @@ def find_object(
     return ObjectMatch(query.label, mesh, "fallback", _resource("box", mesh), note, "box")
 
 
-def _labels(
+def label_matches(
     label: str, library: ObjectLibrary | None, embedder: Embedder
 ) -> Iterator[tuple[ObjectLibrary, LabelMatch]]:
-    """The libraries that have a label for a word: certain matches first, then the guesses."""
+    """The libraries that have a label for a word: the word itself, then other names, then the guesses.
+
+    At each step `library` comes first, where it is given, and the built-in one after it.
+    """
     libraries = [builtin_library()] if library is None else [library, builtin_library()]
     certain = [(where, known_label(label, where.labels)) for where in libraries]
     for how in ("exact", "synonym"):
@@ -117,9 +121,10 @@ def _labels(
                 yield where, matched
     if all(matched is None for _, matched in certain):
         text = text_embedder(embedder)
-        guesses = [(where, match_label(label, where.labels, text)) for where in libraries]
-        likely = [(where, matched) for where, matched in guesses if matched is not None]
-        yield from sorted(likely, key=lambda guess: -guess[1].similarity)
+        for where in libraries:
+            guess = match_label(label, where.labels, text)
+            if guess is not None:
+                yield where, guess
 
 
 def _in_library(
@@ -153,12 +158,31 @@ def _ranked(
     tried = set()
     if frame is not None and shows and last - first > 1 and embedder.name in library.embeddings:
         vector = embedder.of_picture(frame.image, mask, query.box_xyxy)
-        for hit in search(library, embedder.name, vector, label, RANKED):
-            tried.add(hit.number)
-            yield hit.number, hit.score
+        for number, score in _compared(library, embedder.name, vector, label):
+            tried.add(number)
+            yield number, score
     for number in range(first, last):
         if number not in tried:
             yield number, None
+
+
+def _compared(library: ObjectLibrary, source: str, vector: FloatArray, label: str) -> list[tuple[int, float]]:
+    """The entries of a label that look most like the picture; none where the library cannot be asked."""
+    stored = library.embeddings[source].vectors.shape[1]
+    if stored != len(vector):
+        told = f"its embeddings have {stored} dimensions, the picture's {len(vector)}; run ivlm objects index"
+        _warn_once(library.name, source, told)
+        return []
+    try:
+        return [(hit.number, hit.score) for hit in search(library, source, vector, label, RANKED)]
+    except ConfigError as error:
+        _warn_once(library.name, source, str(error))
+        return []
+
+
+@lru_cache(maxsize=256)
+def _warn_once(library: str, source: str, told: str) -> None:
+    log.warning("the meshes of %s are not compared with pictures by %s: %s", library, source, told)
 
 
 @lru_cache(maxsize=1)
