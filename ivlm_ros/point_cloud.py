@@ -84,9 +84,10 @@ def _normals(vertices: FloatArray, faces: IntArray, chosen: NDArray[np.int64]) -
     near = faces[wanted[faces].any(axis=1)]
     corners = vertices[near].astype(np.float64)
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = np.stack(
-        [np.bincount(near.ravel(), np.repeat(across[:, axis], 3), len(vertices)) for axis in range(3)], axis=1
-    )[chosen]
+    total = np.zeros((len(vertices), 3))
+    for corner in range(3):
+        np.add.at(total, near[:, corner], across)
+    total = total[chosen]
     length = np.linalg.norm(total, axis=1, keepdims=True)
     normals: FloatArray = np.divide(total, length, out=np.zeros_like(total), where=length > 0).astype(np.float32)
     return normals

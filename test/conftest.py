@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from ivlm_core.types import Frame, FrameResult, HumanContact, Mesh, ObjectAffordance, Unanswered, ViewPack
+from ivlm_core.types import (
+    ContactSummary,
+    Frame,
+    FrameResult,
+    FreeRegion,
+    HumanContact,
+    Mesh,
+    ObjectAffordance,
+    PosedBody,
+    Reconstruction,
+    Unanswered,
+    ViewPack,
+)
 
 # Before anything imports rclpy: this test run and its child processes see each other and nobody else. Ids above 101
 # would reach into the range of ports that the system gives away.
@@ -101,6 +113,8 @@ def _views(mesh: Mesh) -> ViewPack:
 class FakePipeline:
     """Answers at once with known values; `seconds`, `error`, `silent` make it slow, failing or without an answer.
 
+    With `fits` it also fits every object into the scene.
+
     Human contact is 1 on the vertices 2 and 5 and 0.25 elsewhere, affordance rises from 0 to 1 over the vertices.
     """
 
@@ -113,6 +127,8 @@ class FakePipeline:
         self.seconds = 0.0
         self.error: Exception | None = None
         self.silent = False
+        # Whether objects are fitted into the scene: a person 3 m away, one object beside the other.
+        self.fits = False
         self.calls: list[tuple[Frame, list[Any]]] = []
         self.running = threading.Event()
         # Cleared, it holds every run until it is set again.
@@ -156,8 +172,12 @@ class FakePipeline:
                     answer="To grasp.",
                     confidence=0.25,
                     object_id=query.object_id,
+                    number=number,
                 )
-                for query in answered
+                for number, query in enumerate(answered)
+            ),
+            reconstructions=tuple(
+                self._fitted(number, query) for number, query in enumerate(queries if self.fits else ())
             ),
             unanswered=tuple(
                 Unanswered(query.label, "no contact token", side, query.object_id)
@@ -168,6 +188,45 @@ class FakePipeline:
             model="fake",
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
+        )
+
+    def _fitted(self, number: int, query: Any) -> Reconstruction:
+        contact = np.full(40, 0.25, np.float32)
+        contact[[2, 5]] = 1.0
+        place = np.array([0.5 * number, 0.0, 3.0])
+        return Reconstruction(
+            object_label=query.label,
+            mesh=self.object_mesh,
+            rotation=np.diag([1.0, -1.0, -1.0]),
+            translation=place,
+            scale=2.0,
+            pose_valid=True,
+            residuals={"mask_iou": 0.75, "contact_cm": 1.5, "depth_cm": float("nan")},
+            state="cold",
+            body=PosedBody(
+                self.body.mesh.vertices * np.float32([1, -1, -1]) + np.float32([0, 0, 3]),
+                self.body.mesh.faces,
+                "anny",
+                query.person_id,
+            ),
+            body_contact=contact,
+            summary=ContactSummary(
+                np.array([0.1, 0.2, 3.0], np.float32),
+                12.5,
+                np.array([0.0, 0.0, -1.0], np.float32),
+                (
+                    FreeRegion(
+                        (place + 0.1).astype(np.float32),
+                        np.array([0.0, 1.0, 0.0], np.float32),
+                        30.0,
+                        0.75,
+                        np.array([3, 1], np.int32),
+                    ),
+                ),
+            ),
+            object_id=query.object_id,
+            person_id=query.person_id,
+            notes=("simplified",),
         )
 
 
@@ -197,6 +256,18 @@ def fake_result(fake_pipeline: FakePipeline) -> FrameResult:
     """The answer of the fake for a chair and a cup."""
     from ivlm_core.types import ObjectQuery
 
+    queries = [ObjectQuery("chair", "7"), ObjectQuery("cup", "8", person_id="ada")]
+    result = fake_pipeline.run(Frame(np.zeros((4, 4, 3), np.uint8)), queries)
+    fake_pipeline.calls.clear()
+    return result
+
+
+@pytest.fixture
+def fitted_result(fake_pipeline: FakePipeline) -> FrameResult:
+    """The same with both objects fitted into the scene."""
+    from ivlm_core.types import ObjectQuery
+
+    fake_pipeline.fits = True
     queries = [ObjectQuery("chair", "7"), ObjectQuery("cup", "8", person_id="ada")]
     result = fake_pipeline.run(Frame(np.zeros((4, 4, 3), np.uint8)), queries)
     fake_pipeline.calls.clear()
@@ -306,7 +377,7 @@ class RosPeer:
 
 
 class RunningNode:
-    """A `ContactNode` in this process, around a fake pipeline, spun like the real executable spins it."""
+    """A `ContactNode` in this process, around a given pipeline, spun like the real executable spins it."""
 
     def __init__(self, pipeline: FakePipeline, namespace: str = "", **parameters: Any) -> None:
         import rclpy
@@ -350,11 +421,11 @@ class RunningNode:
 
 @pytest.fixture
 def run_node(fake_pipeline: FakePipeline) -> Iterator[Callable[..., RunningNode]]:
-    """Makes `RunningNode`s around the fake pipeline; parameters are keywords."""
+    """Makes `RunningNode`s around the fake pipeline, or another one; parameters are keywords."""
     made: list[RunningNode] = []
 
-    def make(**parameters: Any) -> RunningNode:
-        made.append(RunningNode(fake_pipeline, **parameters))
+    def make(pipeline: Any = None, **parameters: Any) -> RunningNode:
+        made.append(RunningNode(pipeline or fake_pipeline, **parameters))
         return made[-1]
 
     yield make

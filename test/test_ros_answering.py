@@ -12,12 +12,13 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("ivlm_ros.msg")
 
-from ivlm_ros.msg import DetectedObject
+from ivlm_ros.msg import DetectedObject, HumanBody, HumanBodyArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ivlm_core.errors import InputError
 from ivlm_core.types import FrameResult
-from ivlm_ros.answering import Question, ask, question_from_messages, reason_of_nothing
+from ivlm_ros.answering import MOST_REASONS, Question, ask, question_from_messages, reason_of_nothing
+from ivlm_ros.scene_inputs import SceneMessages
 
 K = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
 
@@ -99,3 +100,118 @@ def test_below_threshold_follows_the_published_values(fake_result: FrameResult) 
     )
     assert reason_of_nothing(question, weak, 0.1)[0] == ""
     assert reason_of_nothing(question, weak, 0.2)[0] == "below_threshold"
+
+
+KEYPOINTS = array("f", [4.0, 3.0, 0.9] * 17)
+
+
+def depth_image(millimetres: int = 2500, frame_id: str = "", **fields: Any) -> Image:
+    message = Image(width=8, height=6, step=16, encoding="16UC1")
+    message.data = array("B", array("H", [millimetres] * 48).tobytes())
+    message.header.frame_id = frame_id
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+def people(*bodies: HumanBody, frame_id: str = "") -> HumanBodyArray:
+    message = HumanBodyArray(bodies=list(bodies))
+    message.header.frame_id = frame_id
+    return message
+
+
+def ada(**fields: Any) -> HumanBody:
+    return HumanBody(person_id="ada", **fields)
+
+
+def posed() -> HumanBody:
+    from ivlm_core.bodies import load_body
+
+    return HumanBody(person_id="bert", body_model="anny", vertices=array("f", load_body("anny").mesh.vertices.ravel()))
+
+
+INFO = CameraInfo(width=8, height=6, k=K)
+
+
+def test_people_and_depth_reach_the_frame() -> None:
+    scene = SceneMessages(people(ada(keypoints=KEYPOINTS), posed(), frame_id="camera_optical"), depth_image())
+    question = question_from_messages(image(), [detection()], (), INFO, 8, scene)
+    assert question.refused == question.withheld == ()
+    assert [person.person_id for person in question.frame.keypoints] == ["ada"]
+    assert [body.person_id for body in question.frame.bodies] == ["bert"]
+    assert question.frame.depth is not None
+    np.testing.assert_array_equal(question.frame.depth, np.full((6, 8), np.float32(2.5)))
+
+
+def test_without_a_scene_the_camera_may_be_uncalibrated() -> None:
+    info = CameraInfo(width=8, height=6)
+    assert question_from_messages(image(), [detection()], (), info, 8).refused == ()
+    (error,) = question_from_messages(image(), [detection()], (), info, 8, SceneMessages()).withheld
+    assert error.field == "camera_info.k"
+    assert "not calibrated" in str(error)
+
+
+def test_bodies_of_another_frame_are_refused_and_their_keypoints_kept() -> None:
+    scene = SceneMessages(people(ada(keypoints=KEYPOINTS), posed(), frame_id="map"))
+    question = question_from_messages(image(), [detection()], (), INFO, 8, scene)
+    assert question.frame.bodies == ()
+    assert len(question.frame.keypoints) == 1
+    assert [error.field for error in question.refused] == ["bodies.header.frame_id"]
+    joints = SceneMessages(people(ada(keypoints=KEYPOINTS), frame_id="map"))
+    assert question_from_messages(image(), [detection()], (), INFO, 8, joints).refused == ()
+
+
+def test_depth_of_another_frame_is_refused_alone() -> None:
+    scene = SceneMessages(None, depth_image(frame_id="depth_optical"))
+    question = question_from_messages(image(), [detection()], (), INFO, 8, scene)
+    assert question.frame.depth is None
+    assert [error.field for error in question.refused] == ["depth.header.frame_id"]
+    assert "registered" in question.refused[0].remedy
+    assert len(question.queries) == 1
+
+
+def test_one_bad_part_of_the_scene_takes_nothing_from_the_rest() -> None:
+    scene = SceneMessages(people(ada(), posed()), depth_image(step=3))
+    question = question_from_messages(image(), [detection(), detection("")], (), INFO, 8, scene)
+    assert [error.field for error in question.withheld] == ["depth.step", "body.vertices"]
+    assert [error.field for error in question.refused] == ["depth.step", "body.vertices", "object.label"]
+    assert len(question.frame.bodies) == 1
+    assert len(question.queries) == 1
+
+
+def reasons(pipeline: Any, scene: SceneMessages, info: CameraInfo, valid: bool = False) -> list[str]:
+    pipeline.fits = True
+    answer = pipeline.run
+
+    def run(frame: Any, queries: Any) -> FrameResult:
+        result = answer(frame, queries)
+        fitted = [dataclasses.replace(one, pose_valid=valid, reason="too far") for one in result.reconstructions]
+        return dataclasses.replace(result, reconstructions=tuple(fitted))
+
+    pipeline.run = run
+    result = ask(pipeline, question_from_messages(image(), [detection()], (), info, 8, scene))
+    return [fitted.reason for fitted in result.reconstructions]
+
+
+def test_a_missing_pose_says_which_input_was_refused(fake_pipeline: Any) -> None:
+    (reason,) = reasons(fake_pipeline, SceneMessages(people(ada(keypoints=KEYPOINTS[:3]))), INFO)
+    assert reason.startswith("too far; body.keypoints: hold 3 numbers")
+
+
+def test_a_refused_camera_is_the_one_reason(fake_pipeline: Any) -> None:
+    info = CameraInfo(width=8, height=6, k=[float("nan"), *K[1:]])
+    (reason,) = reasons(fake_pipeline, SceneMessages(), info)
+    assert reason.startswith("camera_info.k: is fx=nan")
+
+
+def test_reasons_do_not_pile_up(fake_pipeline: Any) -> None:
+    crowd = [HumanBody(person_id=str(number)) for number in range(MOST_REASONS + 4)]
+    (reason,) = reasons(fake_pipeline, SceneMessages(people(*crowd)), INFO)
+    assert reason.count("body.vertices") == MOST_REASONS
+    assert reason.endswith("; 4 more")
+
+
+@pytest.mark.parametrize("what", ["valid", "nothing refused"])
+def test_other_poses_keep_what_they_say(fake_pipeline: Any, what: str) -> None:
+    scene = SceneMessages(people(ada())) if what == "valid" else SceneMessages()
+    assert reasons(fake_pipeline, scene, INFO, valid=what == "valid") == ["too far"]

@@ -213,9 +213,15 @@ def test_node_name_is_the_one_that_the_node_gives_itself(launch_file: ModuleType
 
 
 def test_topic_arguments_remap_the_nodes_own_topics(launch_file: ModuleType) -> None:
-    given = {"image_topic": "/cam/image", "camera_info_topic": "/cam/info", "detections_topic": "/yolo"}
+    given = {
+        "image_topic": "/cam/image",
+        "camera_info_topic": "/cam/info",
+        "detections_topic": "/yolo",
+        "bodies_topic": "/pose",
+        "depth_topic": "/cam/depth",
+    }
     remapped = dict(the_node(launch(launch_file, namespace="left", **given)).remappings)
-    assert remapped == {"image": "/cam/image", "camera_info": "/cam/info", "detections": "/yolo"}
+    assert remapped == {name.removesuffix("_topic"): topic for name, topic in given.items()}
     source = (ROOT / "ivlm_ros" / "inputs.py").read_text()
     for name in remapped:
         assert f'"{name}"' in source
@@ -224,8 +230,14 @@ def test_topic_arguments_remap_the_nodes_own_topics(launch_file: ModuleType) -> 
 def test_overriding_arguments_are_parameters_of_the_node(launch_file: ModuleType) -> None:
     from ivlm_ros.parameters import TABLE
 
-    node = the_node(launch(launch_file, model="7", image_transport="compressed", use_sim_time="True"))
+    node = the_node(
+        launch(
+            launch_file, model="7", image_transport="compressed", use_sim_time="True", reconstruct="on", use_depth="0"
+        )
+    )
     overrides = node.parameters[1]
+    assert (overrides["reconstruct"], overrides["use_depth"]) == (True, False)
+    assert "use_bodies" not in overrides, "what is not given is left to the file"
     assert set(overrides) - {"use_sim_time"} <= set(TABLE)
     # As text even where YAML would read a number.
     assert (overrides["model"].value, overrides["model"].value_type) == ("7", str)
@@ -268,7 +280,8 @@ def test_without_autostart_only_the_node_is_started(launch_file: ModuleType, tex
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("autostart", "maybe"), ("use_sim_time", "7"), ("params_file", "/no/such.yaml")]
+    ("name", "value"),
+    [("autostart", "maybe"), ("use_sim_time", "7"), ("reconstruct", "maybe"), ("params_file", "/no/such.yaml")],
 )
 def test_wrong_argument_is_named(launch_file: ModuleType, name: str, value: str) -> None:
     with pytest.raises(RuntimeError, match=name):

@@ -145,3 +145,81 @@ def test_built_messages_are_those_of_the_source() -> None:
             assert store.hash_rihs01(name) == hashes[name], name
             checked += 1
     assert checked == len(types) or "humble" in os.environ.get("ROS_DISTRO", "")
+
+
+def test_where_an_object_is_and_what_its_contact_looks_like(fitted_result: FrameResult) -> None:
+    cup = object_affordance_array(fitted_result, header(), 0.5).affordances[1]
+    assert (cup.pose_valid, cup.pose_reason, cup.pose_state, cup.scale) == (True, "", "cold", 2.0)
+    assert (cup.object_id, cup.person_id, cup.pose_notes) == ("8", "ada", ["simplified"])
+    place, turn = cup.pose.position, cup.pose.orientation
+    assert (place.x, place.y, place.z) == (0.5, 0.0, 3.0)
+    # Half a turn about x.
+    assert (abs(turn.x), turn.y, turn.z, turn.w) == pytest.approx((1, 0, 0, 0), abs=1e-9)
+    # What could not be measured is left out.
+    assert dict(zip(cup.residual_names, cup.residuals, strict=True)) == {"mask_iou": 0.75, "contact_cm": 1.5}
+    assert cup.contact_valid
+    assert (cup.contact_centroid.x, cup.contact_centroid.z) == pytest.approx((0.1, 3.0))
+    assert (cup.contact_area_cm2, cup.contact_normal.z) == (12.5, -1.0)
+    (region,) = cup.free_regions
+    assert (region.area_cm2, region.affordance, region.normal.y) == (30.0, 0.75, 1.0)
+    assert region.centroid.x == pytest.approx(0.6)
+    assert list(region.vertex_indices) == [1, 3]
+
+
+def test_pose_of_a_message_gives_the_vertices_back(fitted_result: FrameResult) -> None:
+    from scipy.spatial.transform import Rotation
+
+    turned = Rotation.from_rotvec([0.3, -1.1, 0.4]).as_matrix()
+    fitted = dataclasses.replace(fitted_result.reconstructions[1], rotation=turned)
+    result = dataclasses.replace(fitted_result, reconstructions=(fitted_result.reconstructions[0], fitted))
+    entry = object_affordance_array(result, header(), 0.5).affordances[1]
+    turn, place = entry.pose.orientation, entry.pose.position
+    rebuilt = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).apply(entry.scale * fitted.mesh.vertices)
+    np.testing.assert_allclose(rebuilt + np.array([place.x, place.y, place.z]), fitted.placed(), atol=1e-6)
+
+
+def test_a_pose_that_is_not_valid_is_no_number_to_rely_on(fitted_result: FrameResult) -> None:
+    fitted = dataclasses.replace(
+        fitted_result.reconstructions[0], pose_valid=False, reason="the mask is empty", translation=np.full(3, 1e9)
+    )
+    result = dataclasses.replace(fitted_result, reconstructions=(fitted, fitted_result.reconstructions[1]))
+    chair, cup = object_affordance_array(result, header(), 0.5).affordances
+    assert (chair.pose_valid, chair.pose_reason, chair.pose_state) == (False, "the mask is empty", "")
+    assert (chair.pose.position.x, chair.pose.orientation.w, chair.scale) == (0.0, 1.0, 1.0)
+    assert chair.contact_valid, "the person's contact is known without the object's pose"
+    assert cup.pose_valid
+
+
+def test_objects_of_one_label_without_identifiers_keep_their_own_poses(fitted_result: FrameResult) -> None:
+    """The first of two chairs was not answered on its own side; the second must not get its pose."""
+    twins = tuple(
+        dataclasses.replace(fitted, object_label="chair", object_id="") for fitted in fitted_result.reconstructions
+    )
+    answer = dataclasses.replace(fitted_result.object_affordances[1], object_label="chair", object_id="")
+    result = dataclasses.replace(fitted_result, reconstructions=twins, object_affordances=(answer,))
+    first, second = object_affordance_array(result, header(), 0.5).affordances
+    assert (first.pose.position.x, list(first.vertex_indices)) == (0.0, [])
+    assert (second.pose.position.x, len(second.vertex_indices)) == (0.5, 6)
+
+
+def test_an_object_that_was_fitted_and_not_asked_about_is_not_lost(fitted_result: FrameResult) -> None:
+    """In the mode `human` there is no affordance, and the poses are wanted all the same."""
+    fitted = tuple(
+        dataclasses.replace(one, mesh_resource="file:///a.glb", mesh_source="library")
+        for one in fitted_result.reconstructions
+    )
+    result = dataclasses.replace(fitted_result, object_affordances=(), reconstructions=fitted)
+    chair, cup = object_affordance_array(result, header(), 0.5).affordances
+    assert (chair.object_id, chair.object_label, cup.object_id, cup.object_label) == ("7", "chair", "8", "cup")
+    assert chair.pose_valid
+    assert (chair.header, chair.mesh_resource, chair.mesh_source) == (header(), "file:///a.glb", "library")
+    assert (chair.vertex_count, chair.topology_hash) == (12, fitted[0].mesh.topology_hash)
+    assert (len(chair.vertex_indices), len(chair.values), chair.threshold) == (0, 0, 0.5)
+
+
+def test_scene_over_dds(peer: Any, fitted_result: FrameResult, wait_until: Any) -> None:
+    sent = object_affordance_array(fitted_result, header(), 0.5)
+    heard = peer.hear(ObjectAffordanceArray, "objects")
+    peer.publisher(ObjectAffordanceArray, "objects").publish(sent)
+    wait_until(lambda: heard)
+    assert heard[0] == sent

@@ -69,8 +69,6 @@ def test_shipped_file_holds_every_parameter_with_its_default() -> None:
         # ROS tells whole numbers from others by the decimal point alone.
         assert type(values[name]) is type(getattr(NodeParameters(), name)) or name == "labels", name
         comment = text[: text.index(f"    {name}:")].rsplit("#", 1)[1]
-        if name == "use_bodies":  # shares its comment with use_depth
-            comment = text[: text.index("    use_depth:")].rsplit("#", 1)[1]
         mark = {Changes.ANY_TIME: "[any time]", Changes.UNCONFIGURED: "[unconfigured]", Changes.NEVER: "[start]"}
         assert mark[entry.changes] in comment, name
 
@@ -86,8 +84,10 @@ BAD_VALUES = [
     ("image_reliability", "sometimes"),
     ("detections_type", "vision_msgs"),
     ("detections_type", "yolo"),
-    ("use_depth", True),
-    ("use_bodies", True),
+    ("reconstruct", "yes"),
+    ("use_bodies", 1),
+    ("markers", "all"),
+    ("objects_path", 7),
     ("sync_queue", 0),
     ("sync_queue", 101),
     ("sync_slop", -0.1),
@@ -144,7 +144,7 @@ def test_start_values_reach_the_store(context: rclpy.Context) -> None:
         ("labels", "chair"),
         ("model", 7),
         ("labels", ["a<b"]),
-        ("use_depth", True),
+        ("use_depth", "sometimes"),
     ],
 )
 def test_bad_start_value_names_the_parameter(context: rclpy.Context, name: str, value: Any) -> None:
@@ -190,7 +190,7 @@ def test_refused_change_leaves_everything_as_it_was(context: rclpy.Context) -> N
         ("contact_threshold", 2.0),
         ("labels", ["<image>"]),
         ("dtype", "int8"),
-        ("use_depth", True),
+        ("use_depth", 2),
         ("cache_dir", "/elsewhere"),
     ]:
         result = node.set_parameters([Parameter(name, value=value)])[0]
@@ -200,6 +200,43 @@ def test_refused_change_leaves_everything_as_it_was(context: rclpy.Context) -> N
     assert not node.set_parameters_atomically(both).successful
     assert store.values == before
     assert node.get_parameter("contact_threshold").value == before.contact_threshold
+
+
+def test_companions_are_the_topics_that_serve_the_scene() -> None:
+    both = NodeParameters(use_bodies=True, use_depth=True)
+    assert both.companions == ()
+    assert dataclasses.replace(both, reconstruct=True).companions == ("bodies", "depth")
+    assert NodeParameters(reconstruct=True, use_depth=True).companions == ("depth",)
+
+
+def test_markers_follow_what_is_estimated() -> None:
+    shown = {
+        (choice, fitted): NodeParameters(markers=choice, reconstruct=fitted).shown
+        for choice in TABLE["markers"].choices
+        for fitted in (False, True)
+    }
+    assert shown["auto", False] == ("canonical",)
+    assert shown["auto", True] == ("scene",)
+    for fitted in (False, True):
+        assert shown["canonical", fitted] == ("canonical",)
+        assert shown["scene", fitted] == ("scene",)
+        assert shown["both", fitted] == ("canonical", "scene")
+        assert shown["off", fitted] == ()
+
+
+def test_what_has_no_effect_without_the_scene_is_named() -> None:
+    useless = NodeParameters(use_depth=True, contact_points=True, sam_path="/sam.pth", markers="both")
+    assert useless.without_effect == ("use_depth", "sam_path", "contact_points", "markers (scene)")
+    assert dataclasses.replace(useless, reconstruct=True).without_effect == ()
+    assert NodeParameters().without_effect == ()
+
+
+def test_every_body_model_has_its_own_file() -> None:
+    values = NodeParameters(
+        body_model="smplh", body_model_path="/h.npz", output_body_model="smplx", output_body_model_path="/x.npz"
+    )
+    assert values.body_paths == {"smplh": Path("/h.npz"), "smplx": Path("/x.npz")}
+    assert NodeParameters().body_paths == {}
 
 
 def test_parameters_of_rclpy_itself_are_left_alone(context: rclpy.Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from ivlm_core.errors import InputError
+from ivlm_core.types import FrameResult
 from ivlm_ros.parameters import NodeParameters
 from ivlm_ros.reporting import Reporter
 
@@ -36,6 +38,17 @@ def report(reporter: Any, **changes: Any) -> tuple[DiagnosticStatus, dict[str, s
     reporter.publish(**{**options, **changes}, values=NodeParameters())
     status = reporter.sent[-1].status[0]
     return status, {pair.key: pair.value for pair in status.values}
+
+
+def test_poses_are_counted_and_missing_ones_explained(reporter: Reporter, fitted_result: FrameResult) -> None:
+    said: list[str] = []
+    reporter.log._emit = lambda level, text: said.append(text)
+    found = fitted_result.reconstructions[0]
+    for fitted in (found, found, replace(found, state="kept"), replace(found, pose_valid=False, reason="too far")):
+        reporter.posed(fitted)
+    _, values = report(reporter)
+    assert (values["poses/cold"], values["poses/kept"], values["no_pose"]) == ("2", "1", "1")
+    assert said == ["no pose for 'chair': too far"]
 
 
 def test_each_event_appears_with_its_reason(reporter: Reporter) -> None:
