@@ -43,6 +43,15 @@ def test_the_last_stage_ends_with_the_last_rate_whichever_it_is() -> None:
         assert recipe.rate(999, 0.999) == pytest.approx(0.02 * recipe.learning_rate, rel=0.01)
 
 
+def test_runs_of_one_part_have_the_same_rates_with_masks_and_without() -> None:
+    with_masks = Recipe(steps=100, warmup=10, answers_from=0, masks_from=0)
+    without = Recipe(steps=100, warmup=10, answers_from=0, masks_from=0, masks=False)
+    assert with_masks.stage(0) == "masks"
+    assert without.stage(0) == "answers"
+    for step in range(100):
+        assert with_masks.rate(step, step / 100) == without.rate(step, step / 100)
+
+
 def test_the_limit_that_comes_first_ends_the_run() -> None:
     recipe = Recipe(steps=100, minutes=1)
     assert recipe.progress(50, 0) == 0.5
@@ -75,3 +84,7 @@ def test_bad_settings_are_named() -> None:
         Recipe(data_fraction=0)
     with pytest.raises(ConfigError, match="minutes"):
         Recipe(steps=0)
+    with pytest.raises(ConfigError, match="start_rate"):
+        Recipe(start_rate=0)
+    with pytest.raises(ConfigError, match="answers_from"):
+        Recipe(frozen_sight=True)

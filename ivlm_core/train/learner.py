@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from ivlm_core.bodies import PART_NAMES
 from ivlm_core.localize import Localizer
 from ivlm_core.reason import Reasoner
 from ivlm_core.reason.prompts import SYSTEM
@@ -18,7 +19,7 @@ from ivlm_core.train.conversation import Conversation, Exchange
 from ivlm_core.train.objective import LossGroup, combined_loss
 from ivlm_core.train.packing import PackedBatch, pack, packed_states
 from ivlm_core.train.recipe import Recipe, Stage
-from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
+from ivlm_core.train.samples import CELL, FIRST_LABEL, IGNORED_CLASS, Sample, TrainingSet
 from ivlm_core.train.views import TaughtViews
 
 # Width of the keys and queries by which a state says where in the picture it looks.
@@ -32,7 +33,8 @@ class Batch:
     Attributes
     ----------
     pixels : (B, 3, S, S). packed : the questions. classes : (B, c, c) int64. joints : (B, J).
-    places : (Q, c · c) where in the picture the contact that is asked about lies, summing to one; zeros for none.
+    places : (Q, c · c) where in the picture the contact that is asked about lies, summing to one; zeros for none. For a
+        recipe without contact, where the object is.
     labels : (Q,) int64 number of the object that is asked about, −1 where it has none.
     sides : Q sides of the exchanges. contacts : (Q, V) bool, of the exchange's object.
     things : Q of (label, contact on the library's mesh).
@@ -151,10 +153,15 @@ class Learner(nn.Module):
             asked += others[: max(0, self.recipe.questions - len(asked))]
             row = []
             for number, side in asked:
-                row.append(conversation.exchange(sample.facts[number], side, random, len(sample.facts) == 1))
+                fact = sample.facts[number]
+                if not self.recipe.contact:
+                    # Whether anything touches it is a label, too.
+                    fact = replace(fact, parts=PART_NAMES[:1])
+                row.append(conversation.exchange(fact, side, random, len(sample.facts) == 1))
                 sides.append(side)
                 contacts.append(sample.contacts[number])
-                place = np.bincount(sample.places[number], minlength=cells)
+                shown = sample.places[number] if self.recipe.contact else self._object_cells(sample, number)
+                place = np.bincount(shown, minlength=cells)
                 places.append((place / max(1, place.sum())).astype(np.float32))
                 things.append((sample.facts[number].label, sample.things[number]))
                 labels.append(self._numbers.get(sample.facts[number].label, -1))
@@ -180,6 +187,11 @@ class Learner(nn.Module):
             things=tuple(things),
         )
 
+    def _object_cells(self, sample: Sample, number: int) -> np.ndarray:
+        """The cells of a picture that show one of its objects."""
+        known = self._numbers.get(sample.facts[number].label)
+        return np.flatnonzero(sample.classes == FIRST_LABEL + known) if known is not None else np.zeros(0, np.int64)
+
     def forward(self, batch: Batch, stage: Stage = "masks") -> dict[str, Tensor]:
         """The losses of a batch.
 
@@ -194,17 +206,23 @@ class Learner(nn.Module):
         reasoner, packed = self.reasoner, batch.packed
         llava = reasoner.llava
         pixels = batch.pixels.to(memory_format=torch.channels_last)
-        features = reasoner.image_features(pixels)  # (B, P, D)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.recipe.frozen_sight):
+            features = reasoner.image_features(pixels)  # (B, P, D)
         losses = self._auxiliary_losses(features, batch)
         if stage == "pictures":
-            losses["pointer"] = self.recipe.pointer * self._named_loss(features, batch)
+            if self.recipe.pointer:
+                losses["pointer"] = self.recipe.pointer * self._named_loss(features, batch)
             losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
             return losses
         embed = llava.get_input_embeddings()
         words = torch.tensor([self._before], device=features.device)
         rest = torch.cat([features, embed(packed.ids).to(features.dtype)], dim=1)
         states = packed_states(llava.model.language_model, embed(words), rest, packed)  # (B, W, D)
-        losses["pointer"] = self.recipe.pointer * self._pointer_loss(features, states, batch)
+        if self.recipe.pointer:
+            losses["pointer"] = self.recipe.pointer * self._pointer_loss(features, states, batch)
+        if not self.recipe.contact:
+            losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
+            return losses
         answer = _answer_loss(llava.lm_head(states), packed)
         contact = states[packed.states[:, 0], packed.states[:, 1]]  # (K, D)
         embeddings = reasoner.projection(contact)
@@ -216,6 +234,8 @@ class Learner(nn.Module):
         return losses
 
     def _auxiliary_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        if self.recipe.frozen_sight:
+            return {}
         classes, joints = self.auxiliary(features)
         found = cross_entropy(
             classes.float(),

@@ -44,6 +44,11 @@ class Recipe:
     masks : False for no MV-Loc at all: the vertex branch alone.
     branch_dice, branch_entropy : of the vertex branch. classes, joints, pointer : of the auxiliary heads.
     data_fraction : share of the scenes that is used.
+    contact : False for a model that learns to see, and to find what a question names, and nothing about contact: the
+        pointer asks where the object is, and answers, masks and the vertex branch teach nothing.
+    frozen_sight : the image encoder stays as the run begins with it; only the pointer is left of the auxiliary heads.
+    start : digest of the weights that the run begins with (`read_start`), empty for random numbers.
+    start_rate : share of the rate with which these weights learn; the others have all of it.
     """
 
     steps: int = 10000
@@ -71,6 +76,10 @@ class Recipe:
     joints: float = 0.1
     pointer: float = 0.2
     data_fraction: float = 1.0
+    contact: bool = True
+    frozen_sight: bool = False
+    start: str = ""
+    start_rate: float = 1.0
     style: ConversationStyle = field(default_factory=ConversationStyle)
     variation: Variation = field(default_factory=Variation)
     seed: int = 0
@@ -83,12 +92,14 @@ class Recipe:
             "questions": 1 <= self.questions <= 16,
             "learning_rate": 0 < self.learning_rate < 1,
             "average": 0 <= self.average < 1,
-            "answers_from": 0 <= self.answers_from <= 1,
             "masks_from": 0 <= self.masks_from <= 1,
             "objects_per_step": self.objects_per_step >= 0,
             "early_objects": self.early_objects >= 0,
             "encoder_steps": self.encoder_steps >= 0,
             "data_fraction": 0 < self.data_fraction <= 1,
+            "start_rate": 0 < self.start_rate <= 1,
+            # From pictures alone an encoder that stays as it is learns nothing.
+            "answers_from": 0 <= self.answers_from <= (0 if self.frozen_sight else 1),
         }
         for name, holds in rules.items():
             if not holds:
@@ -116,11 +127,17 @@ class Recipe:
         first, last = STAGE_RATES[self.stage(progress)]
         if ends == 1.0:
             last = self.final_share
+        if max(starts) == 0.0:
+            # A run of one part knows no rates of parts, so that runs with masks and without have the same.
+            first = 1.0
         share = last + (first - last) * 0.5 * (1 + math.cos(math.pi * (progress - begun) / (ends - begun)))
         # What joins late starts slowly, too.
         joined = min(1.0, (progress - begun) / STAGE_WARMUP + 0.02) if begun else 1.0
         return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup)) * joined * share
 
+
+# Share of a run without contact that is the image encoder's alone.
+SEEING = 0.65
 
 # Name → what it changes. The paper's Table S.4 compares them without the vertex branch, which is not the paper's; so
 # each of its rows is that name together with `no_vertex_branch`.
@@ -137,6 +154,7 @@ VARIANTS: dict[str, str] = {
     "no_parts_text": "questions for the region alone, answers without body parts and affordance",
     "no_object_name": "every object is called object",
     "own_view_token": "each view is decoded with its own token only",
+    "no_contact": "the model learns to see, and to find what is named, and nothing about contact",
 }
 
 
@@ -169,6 +187,10 @@ def apply_variants(names: tuple[str, ...], profile: Profile, recipe: Recipe) -> 
             recipe = replace(recipe, style=replace(recipe.style, name_parts=False))
         elif name == "no_object_name":
             recipe = replace(recipe, style=replace(recipe.style, name_object=False))
+        elif name == "no_contact":
+            # Without a word of the answers, which name what is touched.
+            style = replace(recipe.style, name_parts=False)
+            recipe = replace(recipe, contact=False, masks=False, style=style, answers_from=SEEING)
         profile = replace(profile, localize=localize)
     if not recipe.masks and not profile.localize.vertex_branch:
         raise ConfigError("--variant", "leaves neither masks nor the vertex branch", "leave one of the two names out")

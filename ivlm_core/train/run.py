@@ -14,6 +14,7 @@ from ivlm_core.errors import ConfigError
 from ivlm_core.train.export import export_model, shipped_profile
 from ivlm_core.train.recipe import Recipe, apply_variants
 from ivlm_core.train.samples import TrainingSet
+from ivlm_core.train.start import Start
 from ivlm_core.train.trainer import Trainer
 
 
@@ -49,6 +50,7 @@ def train(
     deepspeed: Path | None = None,
     say: Callable[[str], None] = print,
     samples: TrainingSet | None = None,
+    start: Start | None = None,
 ) -> dict[str, Any]:
     """Train on the split `train` of a generated dataset, validated on its split `val`.
 
@@ -60,6 +62,7 @@ def train(
     export : where the trained model is written, for `Pipeline.load`; one that was exported there is replaced.
     validation : scenes to validate on, 0 for none.
     samples : what `read_training_set` made of `data` and `profile`; None to read it.
+    start : what `read_start` took of a trained model, to begin with.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def train(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     records = [checked[index] for index in range(min(validation, len(checked)))] if checked is not None else []
-    trainer = Trainer(sizes, recipe, samples, records, out, device, deepspeed, say)
+    trainer = Trainer(sizes, recipe, samples, records, out, device, deepspeed, say, start)
     summary = trainer.run(resume, validate_minutes, save_minutes)
     if export is not None:
         summary["weights_bytes"] = export_model(export, shipped_profile(sizes), trainer.weights(), trainer.tokenizer)

@@ -1,4 +1,4 @@
-"""What a run may begin with instead of random numbers: parts of a trained model."""
+"""What a run may begin with instead of random numbers: all of a trained model that is not its localizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,14 +14,12 @@ from ivlm_core.checkpoints import build_model, load_weights
 from ivlm_core.checkpoints.native import canonical, describe
 from ivlm_core.config import PROFILE_DIRECTORY, Profile, load_profile, profile_names
 from ivlm_core.errors import ConfigError, IvlmError
+from ivlm_core.reason import ContactTokenizer
 
-# `sight`: the image encoder. `reasoner`: with it the language model and what makes contact embeddings of its states.
-Part = Literal["sight", "reasoner"]
-
-# Both come with the encoder of the fixed views, which is frozen and knows no contact.
-VIEWS = ("localize.image_encoder.", "localize.prompt_encoder.")
+# The reasoner, and the encoder of the fixed views, which was taught what they show and is frozen. Mask decoders,
+# FeatLift and vertex branch are never taken: runs that begin so are about learning them.
+TAKEN = ("reason.", "localize.image_encoder.", "localize.prompt_encoder.")
 SIGHT = ("reason.llava.model.vision_tower.", "reason.llava.model.multi_modal_projector.")
-REASONER = ("reason.",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +28,15 @@ class Start:
 
     Attributes
     ----------
-    part : what was taken of the model. tensors : name → value. digest : 16 hex digits of both.
+    tensors : name → value, float32. digest : 16 hex digits of both.
     """
 
-    part: Part
     tensors: Mapping[str, Tensor]
     digest: str
 
 
-def read_start(source: str | Path, part: Part, profile: Profile, option: str = "--start-from") -> Start:
-    """Take a part out of a trained model.
+def read_start(source: str, profile: Profile, option: str = "--start-from") -> Start:
+    """Take what a run begins with out of a trained model.
 
     Parameters
     ----------
@@ -50,28 +46,25 @@ def read_start(source: str | Path, part: Part, profile: Profile, option: str = "
 
     Raises
     ------
-    ConfigError : no such model, a damaged one, or one whose part has other sizes.
+    ConfigError : no such model, a damaged one, or one of other sizes.
     """
-    if part not in get_args(Part):
-        raise ConfigError(option, f"takes {part!r}", f"choose {' or '.join(get_args(Part))}")
-    shipped = isinstance(source, str) and source in profile_names()
-    folder = PROFILE_DIRECTORY / source if shipped else Path(source).expanduser()
+    folder = PROFILE_DIRECTORY / source if source in profile_names() else Path(source).expanduser()
     if not (folder / "manifest.json").is_file():
         raise ConfigError(option, f"{source} is no trained model", "give tiny, or what `ivlm train --export` wrote")
     try:
-        model = build_model(load_profile(folder), None)
+        trained = load_profile(folder)
+        model = build_model(trained, ContactTokenizer(tokens=trained.tokens))
         load_weights(folder, model, dtype=torch.float32)
     except IvlmError as error:
         raise ConfigError(option, f"{source} cannot be read: {error}", "export it again") from error
-    prefixes = (*VIEWS, *(SIGHT if part == "sight" else REASONER))
-    taken = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
-    expected = {name: value for name, value in build_model(profile, None).state_dict().items() if name in taken}
-    for name, value in taken.items():
-        if name not in expected or expected[name].shape != value.shape:
-            raise ConfigError(option, f"{source} has {canonical(name)} in another size", "give one of the same profile")
-    hashes = {canonical(name): about["sha256"] for name, about in describe(taken).items()}
-    digest = hashlib.sha256(repr((part, sorted(hashes.items()))).encode()).hexdigest()[:16]
-    return Start(part, taken, digest)
+    taken = {name: value for name, value in model.state_dict().items() if name.startswith(TAKEN)}
+    expected = build_model(profile, ContactTokenizer(tokens=profile.tokens)).state_dict()
+    sizes = {name: value.shape for name, value in expected.items() if name.startswith(TAKEN)}
+    for name in sorted({*taken, *sizes}):
+        if name not in taken or name not in sizes or taken[name].shape != sizes[name]:
+            raise ConfigError(option, f"{source} has another {canonical(name)}", "give a model of the same profile")
+    hashes = sorted((canonical(name), about["sha256"]) for name, about in describe(taken).items())
+    return Start(taken, hashlib.sha256(repr(hashes).encode()).hexdigest()[:16])
 
 
 def is_sight(name: str) -> bool:

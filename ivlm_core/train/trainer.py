@@ -27,6 +27,7 @@ from ivlm_core.train.learner import Batch, Learner, move_batch
 from ivlm_core.train.monitor import Monitor, plain_weights
 from ivlm_core.train.recipe import Recipe, Stage, recipe_as_dict
 from ivlm_core.train.samples import TrainingSet
+from ivlm_core.train.start import Start, is_sight
 from ivlm_core.train.state import (
     RunState,
     checkpoints,
@@ -54,6 +55,7 @@ class Trainer:
     out : the folder of the run: checkpoints, logs, pictures.
     device : where it runs. deepspeed : a DeepSpeed configuration, for several GPUs.
     say : takes the log lines.
+    start : what the run begins with instead of random numbers; the recipe is given its digest.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Trainer:
         device: str = "cpu",
         deepspeed: Path | None = None,
         say: Callable[[str], None] = print,
+        start: Start | None = None,
     ) -> None:
         from accelerate import Accelerator
         from accelerate.utils import DeepSpeedPlugin, DistributedDataParallelKwargs
@@ -77,6 +80,8 @@ class Trainer:
         if profile.lora.rank:
             # The image encoder stays as it is: pictures alone would teach it nothing.
             recipe = replace(recipe, answers_from=0.0)
+        recipe = replace(recipe, start=start.digest if start is not None else "")
+        self._start = start
         self._count = max(1, round(recipe.data_fraction * len(data)))
         self._chosen = np.random.default_rng([recipe.seed, 2]).permutation(len(data))[: self._count]
         if self._count < len(data):
@@ -103,7 +108,8 @@ class Trainer:
             "parts" if recipe.style.name_parts else "direct",
             recipe.style.name_object,
         )
-        self.model = build_model(profile, self.tokenizer, empty=False)
+        # Runs of different seeds begin with different random numbers.
+        self.model = build_model(replace(profile, seed=profile.seed + recipe.seed), self.tokenizer, empty=False)
         cache = ArrayCache()
         self._body = TaughtViews(
             load_or_build_view_pack(load_body().mesh, HUMAN_VIEWS, profile.sam.image_size, "normals", cache), profile
@@ -183,7 +189,7 @@ class Trainer:
     def _learn(self, batch: Batch, rate: float, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
         """One step of the optimizer; its losses."""
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         losses: dict[str, Tensor] = self._prepared(batch, self._stage)
         self._bad_steps += 1
         if bool(torch.isfinite(losses["total"].detach())):
@@ -225,10 +231,12 @@ class Trainer:
         localizer = self.learner.localizer
         if state is None:
             torch.manual_seed(recipe.seed)
+            if self._start is not None:
+                self.model.load_state_dict(dict(self._start.tensors), strict=False)
             branch = localizer.vertex_branch
             if branch is not None:
                 branch.start_from(*self.data.contact_statistics(branch.basis.shape[1], seed=recipe.seed))
-            if recipe.masks and recipe.encoder_steps:
+            if recipe.masks and recipe.encoder_steps and self._start is None:
                 started = time.monotonic()
                 loss = teach_encoder(
                     localizer,
@@ -246,13 +254,19 @@ class Trainer:
             for views in [self._body, *self._things.values()]:
                 views.embedding = localizer.encode_views(views.pack.images).clone()
         self._freeze_large()
+        if recipe.frozen_sight:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and not is_sight(name))
         device = self._accelerator.device
         self.learner.to(device)
         named = {name: item for name, item in self.learner.named_parameters() if item.requires_grad}
-        decayed = [item for name, item in named.items() if item.ndim >= 2 and not _free_of_decay(name)]
-        others = [item for name, item in named.items() if item.ndim < 2 or _free_of_decay(name)]
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        begun = {f"model.{name}" for name in self._start.tensors} if self._start is not None else set()
+        for name, item in named.items():
+            decay = recipe.weight_decay if item.ndim >= 2 and not _free_of_decay(name) else 0.0
+            groups.setdefault((decay, recipe.start_rate if name in begun else 1.0), []).append(item)
         optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            [{"params": items, "weight_decay": decay, "share": share} for (decay, share), items in groups.items()],
             lr=recipe.learning_rate,
             betas=(0.9, 0.98),
             fused=not self._sharded,
