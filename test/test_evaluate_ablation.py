@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,29 @@ def test_a_run_that_fails_does_not_stop_the_others(plan: Plan) -> None:
     assert len(outcome.made) == len(ABLATIONS) - 1
 
 
+def test_runs_that_begin_with_a_model_differ_in_nothing_but_their_row(plan: Plan) -> None:
+    fake = Fake()
+    fake(replace(plan, start_from="tiny", seeds=(0,)))
+    base = next(run for run in fake.runs if run.row == "base").recipe
+    assert base.frozen_sight
+    assert base.stage(0.0) == "masks"
+    assert len(base.start) == 16
+    for run in fake.runs:
+        # Of the recipe only what the row's name says; all begin with the same weights and see as much.
+        mine = {**asdict(run.recipe), "masks": True, "whole_masks": False, "mesh_loss": True, "style": None}
+        assert mine == {**asdict(base), "style": None}, run.row
+    report = json.loads((plan.results / "ablation" / "base.0.json").read_text())
+    assert report["run"]["start"] == {"from": "tiny", "weights": base.start}
+    # What a run begins with is part of what it is.
+    with pytest.raises(ConfigError, match="other length, data or model"):
+        fake(replace(plan, seeds=(0,)))
+
+
+def test_a_start_that_knows_contact_is_refused_for_shares_of_the_data(plan: Plan) -> None:
+    with pytest.raises(ConfigError, match=r"--start-from: tiny has learned contact"):
+        replace(plan, table="data", start_from="tiny")
+
+
 @pytest.mark.parametrize("other", [{"steps": 6}, {"steps": 0, "minutes": 5.0}, {"scenes": 1}, {"profile": "toy"}])
 def test_runs_of_other_settings_are_not_mixed(plan: Plan, tmp_path: Path, other: dict[str, Any]) -> None:
     if "profile" in other:
@@ -191,12 +214,17 @@ def test_test_scenes_of_a_training_seed_are_refused(plan: Plan, seed: int) -> No
         (["--data", "nowhere", "--steps-each", "3", "--seeds", "1,1"], "--seeds"),
         (["--data", "nowhere", "--steps-each", "3", "--row", "nothing"], "--row"),
         (["--data", "nowhere", "--steps-each", "3", "--workers", "-1"], "--workers"),
+        (
+            ["--data", "DATA", "--test-data", "DATA", "--scenes", "2", "--steps-each", "3", "--start-from", "no_such"],
+            "--start-from",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_two(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], field: str
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], field: str
 ) -> None:
-    assert main(["evaluate", "--run", "ablation", "--json", *arguments]) == 2
+    given = [str(data) if word == "DATA" else word for word in arguments]
+    assert main(["evaluate", "--run", "ablation", "--json", *given]) == 2
     assert field in json.loads(capsys.readouterr().out)["error"]["field"]
 
 
@@ -235,6 +263,25 @@ def test_a_table_from_training_to_page(data: Path, tmp_path: Path, capsys: pytes
     assert main(["evaluate", "--table", "ablation", *results]) == 0
     page = (tmp_path / "results.md").read_text()
     assert f"| {ABLATIONS['no_mvloc']} | {report['semantic']['f1']:.3f} |" in page
+
+
+def test_shares_of_the_data_begin_with_a_model_that_knows_no_contact(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = tmp_path / "toy.yaml"
+    save_profile(toy_profile(), profile)
+    seeing = ["--variant", "no_contact", "--steps", "3", "--validation", "0", "--device", "cpu"]
+    seeing += ["--out", str(tmp_path / "seeing"), "--export", str(tmp_path / "seeing-model")]
+    assert main(["train", "--data", str(data), "--profile", str(profile), *seeing]) == 0
+    options = ["--data", str(data), "--test-data", str(data), "--scenes", "2", "--workers", "0", "--device", "cpu"]
+    options += ["--model", str(profile), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    options += ["--steps-each", "2", "--seeds", "0", "--row", "50", "--start-from", str(tmp_path / "seeing-model")]
+    capsys.readouterr()
+    assert main(["evaluate", "--run", "data", "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["made"] == ["50.0"]
+    report = json.loads((tmp_path / "results" / "data" / "50.0.json").read_text())
+    assert report["run"]["start"]["from"] == "seeing-model"
+    assert report["object"] is None
 
 
 def toy_profile() -> Profile:

@@ -79,7 +79,7 @@ def test_runs_of_several_seeds_become_mean_and_deviation(folder):
     text = write_results(folder)[0].read_text()
     assert "| no MV-Loc (two-layer MLP) | 0.700 ± 0.100 | 0.700 ± 0.100 |" in text
     assert "| own_idea | 0.710 |" in text
-    assert "| as shipped | not run |" in text
+    assert "| MV-Loc and vertex branch, as shipped | not run |" in text
     assert "| 25 % | 0.700 ± 0.100 |" in text
     assert "Not run: 1 %, 5 %, 10 %, 50 %, 100 %." in text
 
@@ -120,3 +120,16 @@ def test_bad_files_are_named(folder):
     folder.with_suffix(".md").write_text("# a page of somebody else")
     with pytest.raises(InputError, match="no section 'main'"):
         write_results(folder, "main")
+
+
+def test_what_every_run_was_given_is_told_where_they_agree(folder):
+    def run(steps):
+        return {"trained": {"steps": steps, "pictures": 6 * steps}, "start": {"from": "tiny", "weights": "0" * 16}}
+
+    for seed in (0, 1):
+        put(folder / "ablation" / f"base.{seed}.json", {**REPORT, "run": run(800)})
+    assert (
+        "Each run: 800 steps, 4800 pictures, begun with `tiny`; 8 test scenes." in write_results(folder)[0].read_text()
+    )
+    put(folder / "ablation" / "no_mvloc.0.json", {**REPORT, "run": run(900)})
+    assert "Each run" not in write_results(folder)[0].read_text()

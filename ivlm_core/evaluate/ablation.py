@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ivlm_core.config import Profile, load_profile
+from ivlm_core.config import Profile, load_profile, profile_names
 from ivlm_core.datasets.synthetic import generate
 from ivlm_core.datasets.synthetic.store import Manifest, read_manifest
 from ivlm_core.errors import ConfigError, IvlmError
@@ -20,8 +20,25 @@ from ivlm_core.evaluate.results import ABLATIONS, PERCENTS
 from ivlm_core.evaluate.synthhoi import Progress, Setup, check_setup, evaluate
 from ivlm_core.storage import atomic_path
 from ivlm_core.train.recipe import VARIANTS, Recipe, apply_variants
+from ivlm_core.train.start import Start, read_start
 
 TABLES = ("ablation", "data")
+# What runs that begin with a trained reasoner change about the recipe. All of it learns from the first step on; the
+# image encoder stays, as the paper's does; a smaller batch gives the new parts more steps for the same time.
+BEGUN = {
+    "answers_from": 0.0,
+    "masks_from": 0.0,
+    "warmup": 100,
+    "batch": 6,
+    "encoder_steps": 0,
+    "frozen_sight": True,
+}
+SHORT: dict[str, dict[str, Any]] = {
+    # What the reasoner knows already changes slowly, and few object masks are drawn: the rows are about the body's.
+    "ablation": {**BEGUN, "start_rate": 0.25, "objects_per_step": 2},
+    # The share of the data is about what is asked, which the vertex branch alone learns in far fewer pictures.
+    "data": {**BEGUN, "questions": 1, "masks": False},
+}
 
 Bar = Callable[[str, str, int], AbstractContextManager[Progress]]
 
@@ -37,6 +54,8 @@ class Plan:
     results : folder of the reports, `<results>/<table>/<row>.<seed>.json`.
     runs : folder of the runs themselves; what is left of a finished one is its log.
     steps, minutes : length of each training; one of them is 0.
+    start_from : a trained model that every run begins with, its localizer thrown away (`read_start`); empty for runs
+        from random numbers by the recipe. With `data` it must have learned nothing about contact.
     seeds : of the trainings. rows : the rows to fill, none for all of the table.
     scenes, seed : number and seed of the test scenes, generated once into `runs`.
     test_data : a stored dataset whose first `scenes` test scenes are used instead.
@@ -49,6 +68,7 @@ class Plan:
     runs: Path
     steps: int = 0
     minutes: float = 0.0
+    start_from: str = ""
     seeds: tuple[int, ...] = (0, 1, 2)
     rows: tuple[str, ...] = ()
     scenes: int = 2000
@@ -64,6 +84,12 @@ class Plan:
         if bool(self.steps) == bool(self.minutes):
             raise ConfigError("--steps-each", "or --minutes-each is needed, and one alone", "give each run's length")
         replace(Recipe(), steps=self.steps, minutes=self.minutes)  # a length out of its range fails here
+        if self.table == "data" and self.start_from in profile_names():
+            raise ConfigError(
+                "--start-from",
+                f"{self.start_from} has learned contact from all scenes",
+                "give a model that was trained with --variant no_contact",
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError("--seeds", f"are {list(self.seeds)}", "give different numbers from 0 on, such as 0,1,2")
         if self.workers is not None and self.workers < 0:
@@ -81,7 +107,7 @@ class Run:
     Attributes
     ----------
     row : what it is called in its table. seed : of the training.
-    variants : of the recipe. fraction : share of the training scenes.
+    variants : of the recipe. fraction : share of the training scenes. changes : fields of the recipe that differ.
     report : the file of its figures. folder : of the training.
     settings : 16 hex digits of everything that decides the figures; two runs that share them are one.
     """
@@ -90,6 +116,7 @@ class Run:
     seed: int
     variants: tuple[str, ...]
     fraction: float
+    changes: dict[str, Any]
     profile: Profile
     recipe: Recipe
     report: Path
@@ -155,7 +182,8 @@ def fill_table(
             raise ConfigError(
                 "--scenes", f"are {plan.scenes} of {tested.finished} stored ones", "give fewer, or generate more"
             )
-    runs = planned(plan, trained, tested)
+    start = read_start(plan.start_from, load_profile(plan.profile)) if plan.start_from else None
+    runs = planned(plan, trained, tested, start)
     existing = [run for run in runs if _exists(run)]
     missing = [run for run in runs if run not in existing]
     if existing:
@@ -164,7 +192,7 @@ def fill_table(
         return Outcome((), tuple(_name(run) for run in existing), {})
     bar = bar or _no_bar
     scenes = plan.test_data or _test_scenes(plan, bar)
-    train = train or _Trainer(plan, say)
+    train = train or _Trainer(plan, say, start)
     evaluate_run = evaluate_run or _Evaluator(plan, bar)
     made, failed = [], {}
     for number, run in enumerate(missing, start=1):
@@ -184,16 +212,20 @@ def fill_table(
     return Outcome(tuple(made), tuple(_name(run) for run in existing), failed)
 
 
-def planned(plan: Plan, trained: Manifest, tested: Manifest) -> list[Run]:
+def planned(plan: Plan, trained: Manifest, tested: Manifest, start: Start | None = None) -> list[Run]:
     """The runs of a table: with the first seed all rows, then with the next."""
     table = [*ABLATIONS] if plan.table == "ablation" else [str(percent) for percent in PERCENTS]
-    return [_run(plan, row, seed, trained, tested) for seed in plan.seeds for row in plan.rows or table]
+    return [_run(plan, row, seed, trained, tested, start) for seed in plan.seeds for row in plan.rows or table]
 
 
-def _run(plan: Plan, row: str, seed: int, trained: Manifest, tested: Manifest) -> Run:
+def _run(plan: Plan, row: str, seed: int, trained: Manifest, tested: Manifest, start: Start | None) -> Run:
     variants = tuple(row.split("+")) if plan.table == "ablation" else ()
     fraction = 1.0 if plan.table == "ablation" else float(row) / 100
-    plain = replace(Recipe(), steps=plan.steps, minutes=plan.minutes, seed=seed, data_fraction=fraction)
+    changes = {"steps": plan.steps, "minutes": plan.minutes, "seed": seed, "data_fraction": fraction}
+    if start is not None:
+        changes |= SHORT[plan.table]
+    digest = start.digest if start is not None else ""
+    plain = replace(Recipe(), **changes, start=digest)
     profile, recipe = apply_variants(variants, load_profile(plan.profile), plain)
     scenes = [trained.seed, trained.scenes, tested.seed, plan.scenes, trained.generator_version]
     told = json.dumps([asdict(profile), asdict(recipe), scenes, trained.contact_version], sort_keys=True, default=str)
@@ -203,6 +235,7 @@ def _run(plan: Plan, row: str, seed: int, trained: Manifest, tested: Manifest) -
         seed,
         variants,
         fraction,
+        changes,
         profile,
         recipe,
         plan.results / plan.table / f"{row}.{seed}.json",
@@ -227,8 +260,10 @@ def _report(run: Run, train: Train, evaluate_run: Evaluate, plan: Plan, scenes: 
     if not run.recipe.masks:
         # Nothing has taught this model where objects are touched.
         report["object"] = None
-    length = {"steps": summary.get("steps"), "seconds": summary.get("seconds")}
+    steps = int(summary.get("steps", 0))
+    length = {"steps": steps, "pictures": steps * run.recipe.batch, "seconds": summary.get("seconds")}
     about = {"row": run.row, "seed": run.seed, "data_fraction": run.fraction, "trained": length}
+    about["start"] = {"from": Path(plan.start_from).name, "weights": run.recipe.start} if plan.start_from else None
     return {**report, "run": {**about, "settings": run.settings}}
 
 
@@ -274,21 +309,20 @@ def _test_scenes(plan: Plan, bar: Bar) -> Path:
 class _Trainer:
     """`ivlm train` with the scenes read once for all runs."""
 
-    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, say: Callable[[str], None], start: Start | None) -> None:
         from ivlm_core.train.run import read_training_set
 
-        self.plan, self.say = plan, say
+        self.plan, self.say, self.start = plan, say, start
         self.samples = read_training_set(plan.data, plan.profile)
 
     def __call__(self, run: Run) -> dict[str, Any]:
         from ivlm_core.train.run import train
 
-        recipe = run.recipe
         return train(
             self.plan.data,
             run.folder,
             self.plan.profile,
-            {"steps": recipe.steps, "minutes": recipe.minutes, "seed": run.seed, "data_fraction": run.fraction},
+            run.changes,
             run.variants,
             self.plan.device,
             resume=True,
@@ -296,6 +330,7 @@ class _Trainer:
             validation=0,
             say=self.say,
             samples=self.samples,
+            start=self.start,
         )
 
 
