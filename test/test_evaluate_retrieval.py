@@ -10,7 +10,9 @@ import pytest
 
 from ivlm_core.datasets.synthetic import SAMPLE, SceneRecord, SynthHoi
 from ivlm_core.errors import ConfigError, DatasetError
-from ivlm_core.evaluate.retrieval import Gallery, retrieval_scores
+from ivlm_core.evaluate import retrieval
+from ivlm_core.evaluate.retrieval import Gallery, evaluate_retrieval, retrieval_scores, retrieval_text
+from ivlm_core.evaluate.synthhoi import Setup
 from ivlm_core.objects import canonical_label, library_labels, library_shape
 from ivlm_core.objects.embedding import unit_rows
 from ivlm_core.storage import ArrayCache
@@ -97,6 +99,55 @@ def test_who_answers_the_most_similar_has_the_least_chamfer(
     assert scores["chamfer_percent"]["least"] < scores["chamfer_percent"]["random"]
     assert scores["instance"]["top1"] < 0.3
     assert set(scores["size_error"]) == {"found", "default"}
+
+
+class _Blind(_Told):
+    """All meshes look the same to it."""
+
+    name = "blind"
+
+    def of_mesh(self, mesh: Mesh) -> FloatArray:
+        return unit_rows(np.ones((1, self.dimensions)))
+
+    def of_picture(self, image: Any, mask: Any, box: Any = None) -> FloatArray:
+        return unit_rows(np.ones((1, self.dimensions)))[0]
+
+
+def test_who_cannot_tell_meshes_apart_gets_what_chance_gives(records: list[SceneRecord], cache: ArrayCache) -> None:
+    """Equals in favour of the own mesh would make a ball's instance known for certain."""
+    embedder = _Blind()
+    scores = retrieval_scores(records, embedder, Gallery(embedder, instances=5, cache=cache), cache)["instance"]
+    assert scores["chance"] == {"top1": 0.167, "top5": 0.833}
+    assert {"top1": scores["top1"], "top5": scores["top5"]} == scores["chance"]
+
+
+def test_the_task_reads_stored_scenes(monkeypatch: pytest.MonkeyPatch, gallery: Gallery, cache: ArrayCache) -> None:
+    """With the scenes' own number and what `retrieval_scores` says of them; every figure stands in the text."""
+
+    def scores(records: Any) -> dict[str, Any]:
+        asked = list(records)
+        answers = [mesh for _, mesh in _own(asked)]
+        return retrieval_scores(asked, _Told(answers), gallery, cache)
+
+    monkeypatch.setattr(retrieval, "retrieval_scores", scores)
+    done: list[tuple[int, int]] = []
+    report = evaluate_retrieval(Setup("test", 3, data=SAMPLE), lambda *numbers: done.append(numbers))
+    assert (report["scenes"], report["split"], report["data"]) == (3, "test", SAMPLE.name)
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    text = retrieval_text(report)
+    assert f"{report['objects']} objects of 3 scenes of test, 5 held-out instances" in text
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[2:5]}
+    assert rows["instance"] == ["1.000", "1.000", "0.167", "0.833"]
+    assert rows["category"][:2] == [f"{report['category'][name]:.3f}" for name in ("top1", "top5")]
+    for value in report["chamfer_percent"].values():
+        assert f"{value:.2f}" in text
+
+
+def test_impossible_setups() -> None:
+    with pytest.raises(ConfigError, match="scenes"):
+        evaluate_retrieval(Setup(scenes=0))
+    with pytest.raises(ConfigError, match="split"):
+        evaluate_retrieval(Setup(split="nowhere", scenes=1))
 
 
 def test_nothing_to_see(records: list[SceneRecord], gallery: Gallery) -> None:

@@ -6,33 +6,31 @@ any scene, and none is in the built-in library. Every object of a scene of which
 * category: is the best mesh of the whole gallery, or one of the best five, of the object's category? The label is not
   used.
 * instance: the object's own mesh is put among the gallery's of its category. Is it the best, or one of the best five?
+  Meshes that score the same (all balls do) count as drawn in any order: who cannot tell them apart gets chance's share.
 * shape: among the gallery's of its category, without its own, is the one that is found the most similar there is? What
   is the chamfer distance between both, beside the least possible and a random choice's; and how wrong is the size that
   is taken over from it, beside that of the category's default mesh?
 
 `chance` holds what guessing gives. Shapes that look alike from everywhere (balls, boxes, telephones) stay near it.
 
-`python -m ivlm_core.evaluate.retrieval DATA --scenes N --seed S --json FILE` measures on scenes of a stored data set.
+`ivlm evaluate --task retrieve --data DATA --scenes N --json FILE` measures on scenes of a stored data set.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ivlm_core.datasets.synthetic import ObjectRecord, SceneRecord, SynthHoi
+from ivlm_core.datasets.synthetic import ObjectRecord, SceneRecord
 from ivlm_core.errors import ConfigError, DatasetError
 from ivlm_core.evaluate.fit_metrics import chamfer_cm
 from ivlm_core.evaluate.symmetry import surface_points
+from ivlm_core.evaluate.synthhoi import Progress, Setup, SetupScenes, check_setup
 from ivlm_core.objects import (
     Embedder,
     Embeddings,
@@ -46,7 +44,7 @@ from ivlm_core.objects import (
     search,
     varied_shape,
 )
-from ivlm_core.storage import ArrayCache, atomic_path
+from ivlm_core.storage import ArrayCache
 from ivlm_core.types import FloatArray, Mesh
 
 INSTANCES = 8
@@ -54,6 +52,10 @@ SEED = 90_210
 LEAST_PIXELS = 80
 POINTS = 1000
 FEW = 5
+# Cosines that differ by less are the same: an index keeps half precision.
+SAME = 1e-4
+
+Shares = tuple[float, float]
 
 
 class Gallery(ObjectLibrary):
@@ -93,12 +95,12 @@ class Gallery(ObjectLibrary):
 
 @dataclass(frozen=True)
 class _Asked:
-    """What one object gave; ranks count from 0."""
+    """What one object gave: of each question, how far it is among the best and among the best five, 0 to 1."""
 
     label: str
-    category: int
-    instance: int
-    shape: int
+    category: Shares
+    instance: Shares
+    shape: Shares
     chamfer: tuple[float, float, float]
     size_error: tuple[float, float]
 
@@ -170,27 +172,36 @@ def _ask(vector: FloatArray, thing: ObjectRecord, embedder: Embedder, gallery: G
     size = _longest(own)
     return _Asked(
         label,
-        category,
-        sum(hit.score > own_score for hit in alike),
-        [hit.number for hit in alike].index(nearest),
+        _within(category),
+        _within(
+            sum(hit.score > own_score + SAME for hit in alike),
+            sum(abs(hit.score - own_score) <= SAME for hit in alike),
+        ),
+        _within([hit.number for hit in alike].index(nearest)),
         (distances[best], distances[nearest], float(np.mean(list(distances.values())))),
         (abs(gallery.sizes[best] / size - 1), abs(_longest(library_mesh(label)) / size - 1)),
     )
 
 
-def _top(ranks: list[int], right: int, among: int) -> dict[str, Any]:
-    """Shares of ranks below 1 and below 5, beside those of guessing one of `right` among `among`."""
-    array = np.array(ranks)
+def _within(better: int, same: int = 0) -> Shares:
+    """The chance to be the first, and among the first five, after some that are better and among some that equal it."""
+    first, few = (min(max((places - better) / (same + 1), 0.0), 1.0) for places in (1, FEW))
+    return first, few
+
+
+def _top(shares: list[Shares], right: int, among: int) -> dict[str, Any]:
+    """Mean shares, beside those of guessing one of `right` among `among`."""
+    first, few = np.array(shares).mean(axis=0)
     missed = np.prod([(among - right - drawn) / (among - drawn) for drawn in range(FEW)])
     return {
-        "top1": round(float((array < 1).mean()), 3),
-        "top5": round(float((array < FEW).mean()), 3),
+        "top1": round(float(first), 3),
+        "top5": round(float(few), 3),
         "chance": {"top1": round(right / among, 3), "top5": round(float(1 - missed), 3)},
     }
 
 
 def _of_label(asked: list[_Asked]) -> dict[str, Any]:
-    shares = {name: np.mean([getattr(item, name) == 0 for item in asked]) for name in ("category", "instance", "shape")}
+    shares = {name: np.mean([getattr(item, name)[0] for item in asked]) for name in ("category", "instance", "shape")}
     return {"objects": len(asked), **{name: round(float(share), 3) for name, share in shares.items()}}
 
 
@@ -218,45 +229,50 @@ def _rounded(values: NDArray[np.float64], digits: int) -> list[float]:
     return [round(float(value), digits) for value in values]
 
 
-def evaluate_retrieval(data: Path, split: str = "test", scenes: int = 200, seed: int = 1) -> dict[str, Any]:
-    """The report of `ivlm evaluate --task retrieve`: `retrieval_scores` on scenes drawn from a stored data set.
+def evaluate_retrieval(setup: Setup, progress: Progress | None = None) -> dict[str, Any]:
+    """The report of `ivlm evaluate --task retrieve`: `retrieval_scores` on the scenes of a setup, without its model.
 
     Parameters
     ----------
-    data : its folder. scenes : how many, at most those that it has. seed : which; the same seed, the same scenes.
+    progress : called with the number of scenes done and the number in all.
 
     Returns
     -------
-    `scenes`, `split`, `seed`, and what `retrieval_scores` returns.
+    What `retrieval_scores` returns, with `scenes`, `split`, and `seed` or `data`.
 
     Raises
     ------
-    ConfigError : less than one scene is asked for.  DatasetError : the data cannot be read, or shows no object.
+    ConfigError : a number or split that does not exist, or the seed of a training set.
+    DatasetError : the data cannot be read, or show no object.
     """
-    from tqdm import tqdm
-
-    if scenes < 1:
-        raise ConfigError("--scenes", f"is {scenes}", "give 1 or more")
-    stored = SynthHoi(data, split, depth=False)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(stored))[:scenes])
-    records = (stored[int(index)] for index in tqdm(chosen, unit=" scenes", file=sys.stderr))
-    return {"scenes": len(chosen), "split": split, "seed": seed, **retrieval_scores(records)}
+    check_setup(setup)
+    source = {"seed": setup.seed} if setup.data is None else {"data": setup.data.name}
+    return {"scenes": setup.scenes, "split": setup.split, **source, **retrieval_scores(_scenes(setup, progress))}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder of a generated dataset (`ivlm synth generate`)")
-    parser.add_argument("--split", default="test", help="default: %(default)s")
-    parser.add_argument("--scenes", type=int, default=200, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="which scenes (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args()
-    report = evaluate_retrieval(options.data, options.split, options.scenes, options.seed)
-    if options.json is not None:
-        with atomic_path(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(report))
+def retrieval_text(report: Mapping[str, Any]) -> str:
+    """The figures of a report as a table for people."""
+    lines = [
+        f"{report['objects']} objects of {report['scenes']} scenes of {report['split']}, "
+        f"{report['instances']} held-out instances of every category, {report['source']}",
+        f"{'':10} {'top-1':>7} {'top-5':>7} {'chance, top-1':>14} {'chance, top-5':>14}",
+    ]
+    for name in ("category", "instance", "shape"):
+        block = report[name]
+        chance = block["chance"]
+        lines.append(
+            f"{name:10} {block['top1']:7.3f} {block['top5']:7.3f} {chance['top1']:14.3f} {chance['top5']:14.3f}"
+        )
+    chamfer, size = report["chamfer_percent"], report["size_error"]
+    lines.append(
+        f"Chamfer {chamfer['found']:.2f} % of the longest side (least {chamfer['least']:.2f}, random "
+        f"{chamfer['random']:.2f}); size wrong by {size['found']:.3f} (the default's {size['default']:.3f})"
+    )
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    main()
+def _scenes(setup: Setup, progress: Progress | None) -> Iterator[SceneRecord]:
+    for done, record in enumerate(SetupScenes(setup, depth=False), start=1):
+        yield record
+        if progress is not None:
+            progress(done, setup.scenes)
