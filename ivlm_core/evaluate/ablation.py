@@ -221,7 +221,7 @@ def planned(plan: Plan, trained: Manifest, tested: Manifest, start: Start | None
 def _run(plan: Plan, row: str, seed: int, trained: Manifest, tested: Manifest, start: Start | None) -> Run:
     variants = tuple(row.split("+")) if plan.table == "ablation" else ()
     fraction = 1.0 if plan.table == "ablation" else float(row) / 100
-    changes = {"steps": plan.steps, "minutes": plan.minutes, "seed": seed, "data_fraction": fraction}
+    changes: dict[str, Any] = {"steps": plan.steps, "minutes": plan.minutes, "seed": seed, "data_fraction": fraction}
     if start is not None:
         changes |= SHORT[plan.table]
     digest = start.digest if start is not None else ""
