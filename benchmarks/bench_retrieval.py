@@ -75,14 +75,14 @@ def measured(dimensions: int, views: int, bandwidth: float) -> list[tuple[object
 
 
 def main() -> None:
-    options = report.parser(__doc__ or "")
-    options.add_argument(
+    parser = report.parser(__doc__ or "")
+    parser.add_argument(
         "--full", action="store_true", help="also 24 views per mesh, whose index takes minutes to build"
     )
-    options.add_argument(
+    parser.add_argument(
         "--dimensions", type=int, nargs="+", default=[48, 512, 1280], metavar="D", help="default: %(default)s"
     )
-    options = options.parse_args()
+    options = parser.parse_args()
     bandwidth = report.copy_bandwidth()
     rows: list[tuple[object, ...]] = []
     sizes = [(dimensions, 1) for dimensions in options.dimensions] + ([(48, 24)] if options.full else [])
