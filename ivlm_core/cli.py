@@ -22,7 +22,7 @@ Command = Callable[[argparse.Namespace], int]
 # What `ivlm evaluate` can write and fit; named here because the rooms behind them are slow to import.
 TASKS = ("contact", "reconstruct", "bodies", "retrieve")
 SOURCES = ("predicted", "ground-truth")
-TABLES = ("all", "main", "ablation", "data", "scene-mix")
+TABLES = ("all", "main", "scene", "ablation", "data", "scene-mix")
 BASELINES = ("category_prior", "deco_style", "no_language_model", "label_conditioned")
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from ivlm_core.cli import BASELINES, TABLES, main
-from ivlm_core.datasets.synthetic import generate_scene
+from ivlm_core.cli import BASELINES, SOURCES, TABLES, TASKS, main
+from ivlm_core.datasets.synthetic import SAMPLE, generate_scene
 from ivlm_core.datasets.synthetic.split import TRAINING_SEED
 from ivlm_core.datasets.synthetic.store import Manifest, encode, with_shard, write_shard
-from ivlm_core.evaluate import results, synthhoi
+from ivlm_core.evaluate import command, fit_judge, results, synthhoi
 from ivlm_core.evaluate.priors import load_priors
+from ivlm_core.evaluate.scene_results import SCENE_RUNS
 
 SEED = 41
 
@@ -41,6 +44,8 @@ def fitted(data, tmp_path_factory):
 def test_choices_are_those_of_the_rooms_behind():
     assert synthhoi.BASELINES == BASELINES
     assert {"all", "scene-mix", *results.TABLES} == set(TABLES)
+    assert set(get_args(fit_judge.Source)) == set(SOURCES)
+    assert {"contact", *(run.task for run in SCENE_RUNS)} == set(TASKS)
 
 
 def test_fitting_the_prior(fitted):
@@ -110,9 +115,53 @@ def test_tables_of_nothing(tmp_path, capsys):
     assert "Not measured yet" in (tmp_path / "results.md").read_text()
 
 
+def test_objects_and_bodies_in_the_scene(tmp_path, capsys):
+    path = tmp_path / "report.json"
+    common = ["evaluate", "--scenes", "1", "--data", str(SAMPLE), "--workers", "0", "--device", "cpu"]
+    assert main([*common, "--task", "reconstruct", "--contacts", "ground-truth", "--json", str(path)]) == 0
+    report = json.loads(path.read_text())
+    wanted = {"chamfer_cm", "rotation_deg", "translation_cm", "scale_error", "penetration_cm", "mask_iou"}
+    wanted |= {"success_5cm", "seconds_per_object"}
+    assert set(report["variants"]) == {"no_contact", "part_priors", "released_energy"}
+    for block in (report, *report["variants"].values()):
+        assert wanted <= set(block)
+    assert (report["contacts"], report["masks"]) == ("ground-truth", "ground-truth")
+    assert report["chamfer_cm"] < 5
+    assert main([*common, "--task", "bodies", "--json", str(path)]) == 0
+    assert json.loads(path.read_text())["keypoints"]["fitted"] == 1.0
+    assert "root-aligned" in capsys.readouterr().out
+
+
+def test_tables_measure_what_is_missing_and_keep_what_is_there(tmp_path, monkeypatch):
+    measured = []
+
+    def task(options):
+        measured.append((options.task, options.contacts, options.masks, options.scenes))
+        Path(options.json).write_text("{}")
+
+    monkeypatch.setattr(command, "_task", task)
+    monkeypatch.setattr(results, "write_results", lambda folder, table: [])
+    for _ in range(2):
+        assert main(["evaluate", "--table", "scene", "--results", str(tmp_path), "--scenes", "7"]) == 0
+    assert measured == [
+        ("reconstruct", "predicted", None, 7),
+        ("reconstruct", "predicted", "ground-truth", 7),
+        ("reconstruct", "ground-truth", None, 7),
+        ("bodies", "predicted", None, 7),
+        ("retrieve", "predicted", None, 7),
+    ]
+    # Figures of other weights are measured again.
+    (tmp_path / "reconstruct.json").write_text('{"weights": "others"}')
+    assert main(["evaluate", "--table", "scene", "--results", str(tmp_path)]) == 0
+    assert measured[5:] == [("reconstruct", "predicted", None, command.FITTED_SCENES)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
+        (["--task", "reconstruct", "--seed", str(TRAINING_SEED)], "seed"),
+        (["--task", "bodies", "--scenes", "0"], "scenes"),
+        (["--task", "reconstruct", "--workers", "-1"], "--workers"),
         (["--seed", str(TRAINING_SEED)], "seed"),
         (["--seed", str(SEED)], "seed"),
         (["--seed", "-1"], "seed"),

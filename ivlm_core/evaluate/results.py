@@ -2,6 +2,7 @@
 
     test.json, unseen.json          `ivlm evaluate --split … --json`
     scene_mix.json                  `ivlm evaluate --table scene-mix --json`
+    reconstruct.json, bodies.json, … objects and people in the scene (see `scene_results`)
     ablation/<variant>.<seed>.json  the same evaluation of one training run of a variant (`ivlm evaluate --run`)
     data/<percent>.<seed>.json      … of a run on that share of the training scenes
 
@@ -21,11 +22,12 @@ from typing import Any, NamedTuple
 from ivlm_core.errors import ConfigError, InputError
 from ivlm_core.evaluate.plots import Bar, Line, bar_chart, line_chart
 from ivlm_core.evaluate.scene_mix import scene_mix_markdown
+from ivlm_core.evaluate.scene_results import SCENE_RUNS, scene_section
 from ivlm_core.storage import atomic_path
 
 Report = Mapping[str, Any]
 
-TABLES = ("main", "ablation", "data")
+TABLES = ("main", "scene", "ablation", "data")
 SPLITS = {"test": "Test", "unseen": "Unseen categories"}
 ROWS = {
     "model": "**InteractVLM, `tiny`**",
@@ -88,7 +90,7 @@ def write_results(folder: Path, table: str = "all") -> list[Path]:
         raise ConfigError("--table", f"is {table!r}", f"choose all, {', '.join(TABLES)}")
     sections: dict[str, str] = {}
     plots: dict[str, str] = {}
-    for name, make in (("main", _main), ("ablation", _ablation), ("data", _data)):
+    for name, make in (("main", _main), ("scene", _scene), ("ablation", _ablation), ("data", _data)):
         if table in ("all", name):
             sections[name] = make(folder, plots)
     page = folder.with_suffix(".md")
@@ -128,6 +130,10 @@ def _main(folder: Path, plots: dict[str, str]) -> str:
     command = f"ivlm evaluate --table scene-mix --data DATA --test-data DATA --json {folder / 'scene_mix.json'}"
     parts.append(scene_mix_markdown(dict(mix)) + "\n" if mix is not None else _missing(command))
     return "\n".join(parts)
+
+
+def _scene(folder: Path, plots: dict[str, str]) -> str:
+    return scene_section({run.name: _read(folder / f"{run.name}.json") for run in SCENE_RUNS}, str(folder))
 
 
 def _main_table(report: Report) -> str:
@@ -339,6 +345,16 @@ the files in `docs/results/`, which `ivlm evaluate --json FILE` leaves there.
 
 <!-- main: begin -->
 <!-- main: end -->
+
+## Objects and people in the scene
+
+The person's true body is given, and the mesh of the very instance; distances are of the whole surfaces. Rotation
+counts modulo the object's symmetry; penetration is the mean depth of what is inside the other; a success has a Chamfer
+distance below 5 cm, and an object without a pose is none. Means are over the objects with a pose. Without contact, the
+distance of an object follows from how large it looks. One picture each, 256 × 192 pixels.
+
+<!-- scene: begin -->
+<!-- scene: end -->
 
 ## Ablations (paper, Table S.4)
 
