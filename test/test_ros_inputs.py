@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("ivlm_ros.msg")
 
-from ivlm_ros.msg import DetectedObjectArray
+from ivlm_ros.msg import DetectedObjectArray, HumanBody, HumanBodyArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -121,7 +122,6 @@ def test_time_jumping_back_is_noticed_and_answered(
 
 def test_compressed_images(run_node: Any, peer: Any, ros_detections: Any, wait_until: Any) -> None:
     import io
-    from array import array
 
     from PIL import Image as PilImage
 
@@ -151,3 +151,108 @@ def test_exception_in_a_callback_does_not_end_the_node(
     images.publish(ros_image(2))
     wait_until(lambda: running.counters.total("images_received") == 2)
     assert running.counters.total("internal_error") == 1
+
+
+SCENE = {"reconstruct": True, "use_bodies": True, "use_depth": True}
+KEYPOINTS = array("f", [20.0, 30.0, 0.9] * 17)
+
+
+class SceneCamera:
+    """Publishes an image, its detections, people and depth, each when it is told to."""
+
+    def __init__(self, running: Any, peer: Any, ros_image: Any, ros_detections: Any) -> None:
+        self.running, self._image, self._detections = running, ros_image, ros_detections
+        kinds = {"image": Image, "detections": DetectedObjectArray, "bodies": HumanBodyArray, "depth": Image}
+        self._publishers = {
+            name: peer.publisher(kind, name, reader=running)
+            for name, kind in kinds.items()
+            if running.node.count_subscribers(f"/{name}")
+        }
+
+    def show(self, seconds: int, *names: str) -> None:
+        for name in names:
+            self._publishers[name].publish(self._make(name, seconds))
+
+    def _make(self, name: str, seconds: int) -> Any:
+        if name == "image":
+            return self._image(seconds)
+        if name == "detections":
+            return self._detections(seconds, "chair")
+        header = self._detections(seconds).header
+        if name == "bodies":
+            return HumanBodyArray(header=header, bodies=[HumanBody(person_id="ada", keypoints=KEYPOINTS)])
+        depth = array("B", array("H", [2500] * (64 * 48)).tobytes())
+        return Image(header=header, width=64, height=48, step=128, encoding="16UC1", data=depth)
+
+    def got(self) -> list[tuple[int, bool, bool]]:
+        """Stamp of each frame that reached the model, and whether its people and its depth did."""
+        frames = [frame for frame, _ in self.running.pipeline.calls]
+        return [(frame.stamp_ns // 10**9, bool(frame.keypoints), frame.depth is not None) for frame in frames]
+
+
+@pytest.fixture
+def scene_camera(run_node: Any, peer: Any, ros_image: Any, ros_detections: Any) -> Any:
+    return lambda **parameters: SceneCamera(
+        run_node(**{**SCENE, **parameters}).start(), peer, ros_image, ros_detections
+    )
+
+
+@pytest.mark.parametrize(
+    "order", [("image", "detections", "bodies", "depth"), ("depth", "bodies", "detections", "image")]
+)
+def test_an_image_waits_for_its_people_and_depth(scene_camera: Any, wait_until: Any, order: tuple[str, ...]) -> None:
+    camera = scene_camera()
+    camera.show(4, *order[:3])
+    time.sleep(0.3)
+    assert camera.got() == []
+    camera.show(4, order[3])
+    wait_until(camera.got)
+    assert camera.got() == [(4, True, True)]
+    counters = camera.running.counters
+    assert (counters.total("bodies_received"), counters.total("depth_received")) == (1, 1)
+    assert counters.total("without") == 0
+
+
+def test_without_publishers_of_people_and_depth_nothing_waits(scene_camera: Any, wait_until: Any, peer: Any) -> None:
+    camera = scene_camera()
+    for name in ("bodies", "depth"):
+        peer.node.destroy_publisher(camera._publishers.pop(name))
+        wait_until(lambda topic=f"/{name}": camera.running.node.count_publishers(topic) == 0)
+    lines: list[str] = []
+    camera.running.node.reporter.log._emit = lambda level, text: lines.append(text)
+    camera.show(4, "image", "detections")
+    wait_until(camera.got)
+    assert camera.got() == [(4, False, False)]
+    assert camera.running.counters.get("without", "bodies") == 1
+    assert any("nothing publishes /bodies" in line and "'use_bodies'" in line for line in lines)
+
+
+def test_stamps_that_never_match_do_not_hold_the_images(scene_camera: Any, wait_until: Any) -> None:
+    camera = scene_camera(sync_queue=3, use_depth=False)
+    lines: list[str] = []
+    camera.running.node.reporter.log._emit = lambda level, text: lines.append(text)
+    received = camera.running.counters
+    for seconds in range(100, 110):
+        camera.show(seconds - 90, "bodies")
+        camera.show(seconds, "image", "detections")
+        wait_until(lambda n=seconds - 99: received.total("detections_received") == n)
+        wait_until(lambda n=seconds - 99: len(camera.got()) >= n - 3)
+    # The stream has ended: the last ones are let go of in time.
+    wait_until(lambda: [stamp for stamp, _, _ in camera.got()][-1] == 109)
+    assert not any(people for _, people, _ in camera.got())
+    assert received.get("without", "bodies") == 10
+    assert any("copy the image's stamp" in line for line in lines)
+
+
+def test_slop_brings_near_stamps_together(scene_camera: Any, wait_until: Any) -> None:
+    camera = scene_camera(sync_slop=1.0, use_depth=False)
+    camera.show(5, "bodies")
+    wait_until(lambda: camera.running.counters.total("bodies_received"))
+    camera.show(6, "image", "detections")
+    wait_until(camera.got)
+    assert camera.got() == [(6, True, False)]
+
+
+def test_people_and_depth_are_read_for_the_scene_alone(scene_camera: Any) -> None:
+    node = scene_camera(reconstruct=False).running.node
+    assert node.count_subscribers("/bodies") == node.count_subscribers("/depth") == 0

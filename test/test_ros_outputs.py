@@ -12,8 +12,9 @@ pytest.importorskip("rclpy")
 pytest.importorskip("ivlm_ros.msg")
 
 from ivlm_ros.msg import DetectedObjectArray
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ivlm_core import ImageContact
@@ -38,7 +39,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.fixture
 def show(run_node: Any, peer: Any, ros_image: Any, ros_detections: Any, wait_until: Any) -> Any:
     """Starts a node; calling it shows one frame and waits for the answer."""
-    running = run_node().start()
+    return starter(run_node, peer, ros_image, ros_detections, wait_until)
+
+
+def starter(run_node: Any, peer: Any, ros_image: Any, ros_detections: Any, wait_until: Any, **parameters: Any) -> Any:
+    running = run_node(**parameters).start()
     images = peer.publisher(Image, "image", reader=running)
     detections = peer.publisher(DetectedObjectArray, "detections", reader=running)
 
@@ -110,3 +115,93 @@ def test_other_modes_publish_no_picture_contact(show: Any, peer: Any, wait_until
     show(3)
     show(4)
     assert heard == []
+
+
+@pytest.fixture
+def show_scene(
+    run_node: Any, peer: Any, ros_image: Any, ros_detections: Any, wait_until: Any, fake_pipeline: Any
+) -> Any:
+    """The same with a node that fits objects into the scene; parameters are keywords."""
+    fake_pipeline.fits = True
+    return lambda **parameters: starter(
+        run_node, peer, ros_image, ros_detections, wait_until, reconstruct=True, **parameters
+    )
+
+
+LATCHED = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.mark.parametrize("markers", ["auto", "both", "off"])
+def test_which_markers_are_shown(show_scene: Any, peer: Any, wait_until: Any, markers: str) -> None:
+    show = show_scene(markers=markers)
+    outputs = show.running.node._outputs
+    heard = peer.hear(MarkerArray, "ivlm_contact/markers", LATCHED)
+    wait_until(outputs._markers.get_subscription_count)
+    kinds = {"auto": 1, "both": 2, "off": 0}[markers]
+    wait_until(lambda: len(heard) == kinds)
+    assert all([marker.action for marker in array.markers] == [Marker.DELETEALL] for array in heard)
+    show(6)
+    wait_until(lambda: len(heard) == 2 * kinds)
+    show(7)
+    wait_until(lambda: len(heard) == 3 * kinds)
+    frames = [{marker.header.frame_id for marker in array.markers} for array in heard[kinds:]]
+    assert (
+        frames
+        == {"auto": [{"camera_optical"}] * 2, "both": [{"ivlm_body"}, {"camera_optical"}] * 2, "off": []}[markers]
+    )
+    # Who comes late sees the last of each kind.
+    late = peer.hear(MarkerArray, "ivlm_contact/markers", LATCHED)
+    wait_until(lambda: len(late) == kinds)
+    assert late == heard[2 * kinds :]
+
+
+def test_contact_points_are_published_for_who_listens(
+    show_scene: Any, peer: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ivlm_ros import outputs as module
+
+    made: list[Any] = []
+    real = module.contact_cloud
+    monkeypatch.setattr(module, "contact_cloud", lambda *given: made.append(given) or real(*given))
+    show = show_scene(contact_points=True)
+    show(5)
+    assert made == [], "nobody listens"
+    heard = peer.hear(PointCloud2, "ivlm_contact/contact_points")
+    wait_until(show.running.node._outputs._points.get_subscription_count)
+    show(6)
+    wait_until(lambda: heard)
+    assert (heard[0].header.frame_id, heard[0].header.stamp.sec) == ("camera_optical", 6)
+    assert heard[0].width == 2 + 6
+
+
+def test_contact_points_are_off_unless_asked_for(show_scene: Any) -> None:
+    node = show_scene().running.node
+    assert node.count_publishers("/ivlm_contact/contact_points") == 0
+
+
+def test_publishers_come_and_go_with_the_configuration(show_scene: Any) -> None:
+    node = show_scene(contact_points=True).running.node
+    assert node.count_publishers("/ivlm_contact/contact_points") == 1
+    assert node.trigger_deactivate() == node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    assert node.count_publishers("/ivlm_contact/contact_points") == 0
+
+
+def test_nothing_in_contact_is_an_empty_cloud(show_scene: Any, peer: Any, wait_until: Any, fake_pipeline: Any) -> None:
+    answer = fake_pipeline.run
+
+    def untouched(frame: Any, queries: Any) -> Any:
+        result = answer(frame, queries)
+        fitted = [
+            dataclasses.replace(one, body_contact=np.zeros(40, np.float32), summary=None)
+            for one in result.reconstructions
+        ]
+        return dataclasses.replace(result, reconstructions=tuple(fitted), object_affordances=())
+
+    fake_pipeline.run = untouched
+    show = show_scene(contact_points=True)
+    heard = peer.hear(PointCloud2, "ivlm_contact/contact_points")
+    wait_until(show.running.node._outputs._points.get_subscription_count)
+    show(6)
+    wait_until(lambda: heard)
+    assert heard[0].width == 0
+    assert show.running.counters.total("frames_failed") == 0
