@@ -63,7 +63,8 @@ def draw_on_picture(frame: Frame, reconstructions: Sequence[Reconstruction], hei
     scale = height / frame.image.shape[0]
     size = (max(1, round(frame.image.shape[1] * scale)), height)
     shrinks = scale < 1
-    picture = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    picture = np.asarray(cv2.resize(frame.image, size, interpolation=way), dtype=np.uint8)
     camera = _scaled(frame.intrinsics, size)
     drawn: set[int] = set()
     for item in reconstructions:
