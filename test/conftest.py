@@ -129,7 +129,7 @@ class FakePipeline:
         self.silent = False
         # Whether objects are fitted into the scene: a person 3 m away, one object beside the other.
         self.fits = False
-        self.calls: list[tuple[Frame, list[Any]]] = []
+        self.calls: list[Any] = []
         self.running = threading.Event()
         # Cleared, it holds every run until it is set again.
         self.gate = threading.Event()
@@ -189,6 +189,9 @@ class FakePipeline:
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
         )
+
+    def forget(self) -> None:
+        self.calls.append("forget")
 
     def _fitted(self, number: int, query: Any) -> Reconstruction:
         contact = np.full(40, 0.25, np.float32)

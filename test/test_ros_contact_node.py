@@ -81,6 +81,23 @@ def test_life_cycle_loads_subscribes_and_frees(run_node: Any, fake_pipeline: Any
     assert node.state == "unconfigured"
 
 
+def test_configure_warms_up_what_the_frames_will_need(run_node: Any, fake_pipeline: Any) -> None:
+    running = run_node(reconstruct=True)
+    assert running.node.trigger_configure() == SUCCESS
+    (frame, (query,)), then = fake_pipeline.calls
+    assert frame.intrinsics is not None
+    assert frame.depth is not None
+    assert len(frame.keypoints) == 1
+    assert query.box_xyxy is not None
+    assert then == "forget", "no real frame goes on from the warm-up"
+
+
+def test_parameters_without_effect_are_named(run_node: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    running = run_node(use_bodies=True, contact_points=True)
+    assert running.node.trigger_configure() == SUCCESS
+    assert "without 'reconstruct' there is no use for use_bodies, contact_points" in capfd.readouterr().err
+
+
 def test_fifty_cycles_leave_nothing_behind(run_node: Any, fake_pipeline: Any) -> None:
     running = run_node()
     node = running.node

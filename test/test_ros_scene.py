@@ -64,6 +64,9 @@ class RealPipeline:
         self.calls: list[Any] = []
         self.running = threading.Event()
 
+    def forget(self) -> None:
+        self._pipeline.forget()
+
     def run(self, frame: Any, queries: Any) -> Any:
         return self._pipeline.run(frame, queries)
 
