@@ -12,6 +12,7 @@ from ivlm_core import InputError
 from ivlm_core.bodies import load_body
 from ivlm_core.config import load_profile
 from ivlm_core.datasets.synthetic.record import ObjectRecord, SceneRecord
+from ivlm_core.evaluate import fitting
 from ivlm_core.evaluate.answers import picture_of
 from ivlm_core.evaluate.baselines import (
     KINDS,
@@ -214,3 +215,44 @@ def test_an_encoder_that_was_taught_pictures_is_where_baselines_begin(gathered):
             if name.startswith("encoder."):
                 torch.testing.assert_close(value, sight[name], rtol=0, atol=1e-6, msg=name)
     assert fit_baseline("deco_style", data, priors, PROFILE, slow)[1]["taught"] == 0
+
+
+@pytest.mark.parametrize("kind", ["deco_style", "no_language_model"])
+def test_an_interrupted_training_goes_on_to_the_same_weights(gathered, tmp_path, monkeypatch, kind):
+    data, priors = gathered
+    budget = Budget(taught=16, pictures=32, batch=4, learning_rate=1e-3)
+    whole, about = fit_baseline(kind, data, priors, PROFILE, budget)
+    monkeypatch.setattr(fitting, "SAVED_SECONDS", 0.0)
+
+    def stop(done, total, loss):
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_baseline(kind, data, priors, PROFILE, budget, stop, store=tmp_path)
+    told = []
+    again, resumed = fit_baseline(
+        kind, data, priors, PROFILE, budget, lambda done, total, loss: told.append(done), store=tmp_path
+    )
+    assert told == [16, 20, 24, 28, 32]
+    for name, value in whole.items():
+        torch.testing.assert_close(again[name], value, rtol=0, atol=0, msg=name)
+    assert (resumed["loss"], resumed["threshold"]) == (about["loss"], about["threshold"])
+    # What is done is not done again, and other settings begin anew.
+    told.clear()
+    fit_baseline(kind, data, priors, PROFILE, budget, lambda done, total, loss: told.append(done), store=tmp_path)
+    assert told == [32]
+    told.clear()
+    other = replace(budget, learning_rate=2e-3)
+    fit_baseline(kind, data, priors, PROFILE, other, lambda done, total, loss: told.append(done), store=tmp_path)
+    assert told[0] == 4
+
+
+def test_what_an_encoder_was_taught_is_kept(gathered, tmp_path):
+    data, _ = gathered
+    budget = Budget(taught=16, pictures=4, batch=4)
+    first, told = teach_sight(data, PROFILE, budget, store=tmp_path), []
+    again = teach_sight(data, PROFILE, budget, lambda done, total, loss: told.append(done), tmp_path)
+    assert told == [16]
+    for name, value in first.items():
+        torch.testing.assert_close(again[name], value, rtol=0, atol=0, msg=name)

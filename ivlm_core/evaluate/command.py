@@ -138,14 +138,16 @@ def _fit(options: argparse.Namespace) -> int:
         priors.save(folder / SHIPPED_PRIORS.name)
         told["category_prior"] = {**priors.source, "thresholds": dict(priors.thresholds)}
     budget = Budget.of(options.samples) if options.samples else Budget()
+    # What was interrupted is gone on with.
+    store = options.runs / "baselines"
     sight = None
     if budget.taught and any(kind in wanted for kind in KINDS):
         with _bar("image encoder", " pictures", budget.taught) as progress:
-            sight = teach_sight(gathered, profile, budget, _losses(progress))
+            sight = teach_sight(gathered, profile, budget, _losses(progress), store)
     for kind in KINDS:
         if kind in wanted:
             with _bar(kind, " pictures", budget.pictures) as progress:
-                weights, about = fit_baseline(kind, gathered, priors, profile, budget, _losses(progress), sight)
+                weights, about = fit_baseline(kind, gathered, priors, profile, budget, _losses(progress), sight, store)
             save_baseline(folder / f"{kind}.npz", profile, weights, about)
             told[kind] = about
     _deliver(options, told, "\n".join(f"{name}: {about}" for name, about in told.items()))

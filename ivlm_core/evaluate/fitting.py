@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +29,14 @@ from ivlm_core.storage import ArrayCache
 from ivlm_core.train import LossGroup, Recipe, combined_loss
 from ivlm_core.train.learner import AuxiliaryHeads, placed_loss
 from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
+from ivlm_core.train.state import (
+    RunState,
+    checkpoints,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+)
 from ivlm_core.train.taught_encoder import teach_encoder
 from ivlm_core.train.views import TaughtViews
 
@@ -34,6 +46,8 @@ if TYPE_CHECKING:
 # Share of the labels that are hidden, so that there is an answer for categories never seen.
 HIDDEN_LABELS = 0.1
 THRESHOLD_PICTURES = 1000
+# Seconds between checkpoints.
+SAVED_SECONDS = 180.0
 
 Progress = Callable[[int, int, float], None]
 
@@ -140,9 +154,17 @@ class _Sight(nn.Module):
 
 
 def teach_sight(
-    data: TrainingData, profile: Profile, budget: Budget | None = None, progress: Progress | None = None
+    data: TrainingData,
+    profile: Profile,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+    store: Path | None = None,
 ) -> dict[str, Tensor]:
     """Teach an image encoder what pictures show, as the first part of the model's own training does.
+
+    Parameters
+    ----------
+    store : folder of checkpoints, from which an interrupted call goes on; None for none.
 
     Returns
     -------
@@ -157,7 +179,8 @@ def teach_sight(
     def loss(samples: Sequence[Sample], done: float) -> Tensor:
         return sight(samples)[1]
 
-    _learn(sight, loss, data.pictures, budget, budget.taught, rng, progress, 0.5)
+    kept = None if store is None else _Kept(store / "sight", _settings_of("sight", data, profile, budget))
+    _learn(sight, loss, data.pictures, budget, budget.taught, rng, progress, 0.5, kept=kept)
     return {name: value.detach().clone() for name, value in sight.state_dict().items()}
 
 
@@ -169,6 +192,7 @@ def fit_baseline(
     budget: Budget | None = None,
     progress: Progress | None = None,
     sight: Mapping[str, Tensor] | None = None,
+    store: Path | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train a baseline.
 
@@ -176,6 +200,7 @@ def fit_baseline(
     ----------
     progress : called with pictures seen, pictures in all and the running loss.
     sight : what `teach_sight` gave, with which its encoder begins; None to begin with random numbers.
+    store : folder of checkpoints, from which an interrupted call goes on; None for none.
 
     Returns
     -------
@@ -205,21 +230,17 @@ def fit_baseline(
         patches, seen = trainee(samples)
         return seen + _loss(model, views, patches, samples, priors, recipe, rng, masks=done >= masks_from)
 
+    kept = (
+        None if store is None else _Kept(store / kind, _settings_of(f"{kind}, {sight is None}", data, profile, budget))
+    )
     running = _learn(
-        everything,
-        loss,
-        data.pictures,
-        budget,
-        budget.pictures,
-        rng,
-        progress,
-        each=lambda: average.update_parameters(model),
+        everything, loss, data.pictures, budget, budget.pictures, rng, progress, average=(average, model), kept=kept
     )
     best: Any = average.module.eval()
     about = {
         **asdict(budget),
         "taught": budget.taught if sight is not None else 0,
-        "seconds": round(time.perf_counter() - started),
+        "seconds": round(kept.seconds if kept is not None else time.perf_counter() - started),
         "loss": running,
         "threshold": _choose_threshold(best, views, data.pictures, priors),
         "categories": list(priors.categories),
@@ -237,13 +258,15 @@ def _learn(
     rng: np.random.Generator,
     progress: Progress | None,
     last: float = 0.02,
-    each: Callable[[], None] | None = None,
+    average: tuple[AveragedModel, nn.Module] | None = None,
+    kept: _Kept | None = None,
 ) -> float:
     """Descend for a number of pictures; the running loss at the end.
 
     Parameters
     ----------
-    loss_of : the loss of some pictures at a share of the run. last : the rate's last share. each : after every step.
+    loss_of : the loss of some pictures at a share of the run. last : the rate's last share.
+    average : a running mean and what it is the mean of. kept : where checkpoints are.
     """
     recipe = Recipe()
     parameters = [item for item in module.parameters() if item.requires_grad]
@@ -256,8 +279,14 @@ def _learn(
     )
     steps = max(1, pictures // budget.batch)
     order = np.concatenate([rng.permutation(len(data)) for _ in range(pictures // len(data) + 1)])
-    running = 0.0
-    for step in range(steps):
+    running, begin = 0.0, 0
+    mean = average[0] if average is not None else None
+    if kept is not None:
+        begin, running = kept.restore(module, optimizer, mean, rng)
+        # Whoever watches sees where it goes on, or that it is done.
+        if progress is not None and begin:
+            progress(begin * budget.batch, steps * budget.batch, running)
+    for step in range(begin, steps):
         done = step / steps
         cosine = last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
@@ -268,12 +297,92 @@ def _learn(
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, recipe.clip)
         optimizer.step()
-        if each is not None:
-            each()
+        if average is not None:
+            average[0].update_parameters(average[1])
         running = float(loss.detach()) if step == 0 else 0.98 * running + 0.02 * float(loss.detach())
         if progress is not None:
             progress((step + 1) * budget.batch, steps * budget.batch, running)
+        if kept is not None:
+            kept.save(step + 1, step + 1 == steps, module, optimizer, mean, rng, running)
     return running
+
+
+class _Kept:
+    """Checkpoints of one training, written every few minutes and at its end.
+
+    Parameters
+    ----------
+    folder : theirs. settings : what decides the result; checkpoints of other settings are not gone on from.
+    """
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        self._folder, self._settings = folder, settings
+        self._started = self._written = time.monotonic()
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What the training has taken, before interruptions and now."""
+        return self._before + time.monotonic() - self._started
+
+    def restore(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        mean: AveragedModel | None,
+        rng: np.random.Generator,
+    ) -> tuple[int, float]:
+        """Put the last checkpoint back: steps done, and the running loss; 0 and 0 where there is none."""
+        found = checkpoints(self._folder)
+        if not found:
+            return 0, 0.0
+        state = load_state(found[-1])
+        if state.notes["settings"] != self._settings:
+            return 0, 0.0
+        module.load_state_dict(dict(state.weights))
+        restore_optimizer(optimizer, dict(module.named_parameters()), state.optimizer)
+        if mean is not None:
+            mean.load_state_dict(dict(state.average))
+        torch.set_rng_state(state.random)
+        rng.bit_generator.state = state.notes["rng"]
+        self._before = state.seconds
+        return state.step, float(state.notes["running"])
+
+    def save(
+        self,
+        step: int,
+        last: bool,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        mean: AveragedModel | None,
+        rng: np.random.Generator,
+        running: float,
+    ) -> None:
+        """Write a checkpoint, if it is time to."""
+        if not last and time.monotonic() - self._written < SAVED_SECONDS:
+            return
+        notes = {"settings": self._settings, "running": running, "rng": rng.bit_generator.state}
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        means = mean.state_dict() if mean is not None else {}
+        tensors = optimizer_tensors(optimizer, names)
+        # The folder is of this training alone: what other settings left there would hide it.
+        for old in checkpoints(self._folder):
+            if load_state(old).notes["settings"] != self._settings:
+                shutil.rmtree(old, ignore_errors=True)
+        save_state(
+            self._folder,
+            RunState(step, self.seconds, module.state_dict(), means, tensors, torch.get_rng_state(), notes),
+            keep=1,
+        )
+        self._written = time.monotonic()
+
+
+def _settings_of(what: str, data: TrainingData, profile: Profile, budget: Budget) -> str:
+    """16 hex digits of everything that decides a training's result."""
+    pictures = data.pictures
+    scenes = hashlib.sha256(np.ascontiguousarray(pictures.plain(0).pixels).tobytes()).hexdigest()
+    told = [what, len(pictures), scenes, asdict(profile), asdict(budget), asdict(Recipe())]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 class _Views:
