@@ -291,24 +291,25 @@ def test_contact_that_is_spread_over_an_object_still_counts(scene):
     np.testing.assert_allclose(faint.translation, found.translation, atol=1e-3)
 
 
-def test_contact_weighs_more_where_the_mask_was_cut_out_by_colour(scene, monkeypatch):
+def test_contact_weighs_more_and_the_mask_less_where_it_was_cut_out_by_colour(scene, monkeypatch):
     from ivlm_core.reconstruct import scene as module
 
     used = []
 
     def watched(mesh, seen, settings, *start):
-        used.append(settings.weights.contact)
+        used.append((settings.weights.contact, settings.least_iou))
         return fit_object(mesh, seen, settings, *start)
 
     fit_object = module.fit_object
     monkeypatch.setattr(module, "fit_object", watched)
-    own = QUICK.fit.weights.contact
+    own = QUICK.fit.weights.contact, QUICK.fit.least_iou
     for mask in (scene.request.query.mask, None):
         scene.run(mask=mask)
     without = replace(QUICK, fit=replace(QUICK.fit, weights=replace(QUICK.fit.weights, contact=0.0)))
     scene.run(Reconstructor(without), mask=None)
-    assert used == [own, 1.0, 0.0]
-    assert own < 1.0
+    assert used == [own, (1.0, 0.25), (0.0, own[1])]
+    assert own[0] < 1.0
+    assert own[1] > 0.25
 
 
 def test_a_mask_that_is_not_the_objects_gives_no_pose(scene):

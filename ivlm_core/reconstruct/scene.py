@@ -74,8 +74,8 @@ class SceneSettings:
     thing_share, thing_least : where no place of the object reaches its threshold but one reaches `thing_least`, those
         count that have this share of the greatest probability: where an object is touched is often spread over all the
         places that people touch it at.
-    unsure_contact : least weight of the contact term where the mask was cut out of a box by colour, because such masks
-        are often wrong.
+    unsure_contact, unsure_iou : where the mask was cut out of a box by colour, which is often wrong: the least weight of
+        the contact term, and the most agreement with the mask that is asked of a pose.
     fit : of every single fit; its scale is set per object. tracking : whether fits go on from the last frame's.
     """
 
@@ -84,6 +84,7 @@ class SceneSettings:
     thing_share: float = 0.5
     thing_least: float = 0.1
     unsure_contact: float = 1.0
+    unsure_iou: float = 0.25
     fit: FitSettings = field(default_factory=FitSettings)
     tracking: bool = True
     track: TrackSettings = field(default_factory=TrackSettings)
@@ -222,8 +223,8 @@ class Reconstructor:
     def _fit_settings(self, request: FitRequest, sure: bool) -> FitSettings:
         fit = self.settings.fit
         if not sure and fit.weights.contact > 0:
-            contact = max(fit.weights.contact, self.settings.unsure_contact)
-            fit = replace(fit, weights=replace(fit.weights, contact=contact))
+            weights = replace(fit.weights, contact=max(fit.weights.contact, self.settings.unsure_contact))
+            fit = replace(fit, weights=weights, least_iou=min(fit.least_iou, self.settings.unsure_iou))
         if request.scale is None:
             return fit
         scale, spread = request.scale.scale_of(request.mesh)
