@@ -74,8 +74,8 @@ class SceneSettings:
     thing_share, thing_least : where no place of the object reaches its threshold but one reaches `thing_least`, those
         count that have this share of the greatest probability: where an object is touched is often spread over all the
         places that people touch it at.
-    unsure_contact, unsure_iou : where the mask was cut out of a box by colour, which is often wrong: the least weight of
-        the contact term, and the most agreement with the mask that is asked of a pose.
+    unsure_contact, unsure_iou : where the mask was cut out of a box by colour, which is often wrong: the least weight
+        of the contact term, and the most agreement with the mask that is asked of a pose.
     fit : of every single fit; its scale is set per object. tracking : whether fits go on from the last frame's.
     """
 
