@@ -238,6 +238,10 @@ class Pipeline:
             if self._reconstructor is not None:
                 self._reconstructor.forget()
 
+    def digest(self) -> str:
+        """16 hex digits of the weights alone, wherever they were loaded from; reads all of them."""
+        return weights_hash(self._model)
+
     @property
     def device(self) -> torch.device:
         return self._localizer.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import threading
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_one_object_gives_contact_on_both_sides(pipeline):
     assert thing.affordance
     assert (result.stamp_ns, result.frame_id) == (123, "camera_optical")
     assert set(result.seconds) == {"total", "reason", "render", "localize", "lift"}
+
+
+def test_a_digest_is_of_the_weights_and_not_of_their_files(pipeline, seeded_model, cache_dir, tmp_path):
+    shutil.copytree(seeded_model, tmp_path / "copy")
+    (tmp_path / "copy" / "model.safetensors").touch()
+    copy = Pipeline.load(tmp_path / "copy", device="cpu", cache_dir=cache_dir)
+    assert copy.weights_hash != pipeline.weights_hash
+    assert copy.digest() == pipeline.digest()
+    with torch.no_grad():
+        next(copy._model.parameters()).add_(1e-3)
+    assert copy.digest() != pipeline.digest()
 
 
 def test_vertices_that_no_view_sees_have_no_contact(pipeline, monkeypatch):

@@ -236,7 +236,7 @@ def _weights_of(options: argparse.Namespace) -> str:
     """16 hex digits of the model's weights, as reports hold them."""
     from ivlm_core.pipeline import Pipeline
 
-    return Pipeline.load(options.model, options.device, options.dtype).weights_hash
+    return Pipeline.load(options.model, options.device, options.dtype).digest()
 
 
 def mask_paths() -> dict[int, MaskPath]:

@@ -163,7 +163,7 @@ def _judge(
     from ivlm_core.pipeline import Pipeline
 
     pipeline = Pipeline.load(setup.model, setup.device, setup.dtype, setup.reasoning)
-    about = {"model": pipeline.profile.name, "weights": pipeline.weights_hash}
+    about = {"model": pipeline.profile.name, "weights": pipeline.digest()}
     return FitJudge(contacts, masks, model_contacts(pipeline), variants), about
 
 

@@ -258,7 +258,7 @@ def _judge(setup: Setup) -> tuple[Judge, dict[str, Any]]:
         answerers |= load_baselines(setup.baselines, priors)
     about = {
         "model": pipeline.profile.name,
-        "weights": pipeline.weights_hash,
+        "weights": pipeline.digest(),
         "mask_size": pipeline.profile.sam.mask_size,
     }
     return Judge(answerers, body, priors, path), about
