@@ -338,8 +338,9 @@ def _human_contacts(header: Any, frame: RecordedFrame, truth: Sequence[TrueConta
 
 def _object_affordances(header: Any, frame: RecordedFrame, truth: Sequence[TrueContact]) -> Any:
     types = message_store().types
+    nowhere = types["geometry_msgs/msg/Point"](x=0.0, y=0.0, z=0.0)
     pose = types["geometry_msgs/msg/Pose"](
-        position=types["geometry_msgs/msg/Point"](x=0.0, y=0.0, z=0.0),
+        position=nowhere,
         orientation=types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0),
     )
     affordances = []
@@ -350,6 +351,7 @@ def _object_affordances(header: Any, frame: RecordedFrame, truth: Sequence[TrueC
                 header=header,
                 object_id=identifier,
                 object_label=label,
+                person_id="",
                 affordance="",
                 mesh_resource="",
                 mesh_source="library",
@@ -364,6 +366,16 @@ def _object_affordances(header: Any, frame: RecordedFrame, truth: Sequence[TrueC
                 scale=1.0,
                 # The library's mesh has other sizes than the thing in the scene.
                 pose_valid=False,
+                pose_reason="",
+                pose_notes=[],
+                pose_state="",
+                residual_names=[],
+                residuals=np.zeros(0, np.float32),
+                contact_valid=False,
+                contact_centroid=nowhere,
+                contact_area_cm2=0.0,
+                contact_normal=types["geometry_msgs/msg/Vector3"](x=0.0, y=0.0, z=0.0),
+                free_regions=[],
             )
         )
     return types[TRUE_OBJECT_AFFORDANCES.type](header=header, affordances=affordances, **_ALL_KNOWN)
