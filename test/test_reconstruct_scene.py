@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ivlm_core.bodies import load_body
 from ivlm_core.datasets.synthetic import SAMPLE, SceneCamera, SynthHoi
 from ivlm_core.objects import ScalePrior, library_shape
 from ivlm_core.reconstruct import FitRequest, FitSettings, Reconstructor, SceneSettings
-from ivlm_core.types import PosedBody, Reconstruction
+from ivlm_core.types import BodyKeypoints, PosedBody, Reconstruction
 
 SECOND = 10**9
 QUICK = SceneSettings(fit=FitSettings(starts=8))
@@ -108,6 +109,26 @@ def test_objects_are_followed_from_frame_to_frame(scene):
     assert scene.run(reconstructor, stamp_ns=round(11.7 * SECOND)).state == "kept"
     reconstructor.forget()
     assert scene.run(reconstructor, stamp_ns=round(11.8 * SECOND)).state == "cold"
+
+
+def test_without_tracking_people_are_fitted_anew_too(scene, monkeypatch):
+    from ivlm_core.reconstruct import people as module
+
+    before = []
+    fitted = SimpleNamespace(body=scene.frame.bodies[0])
+
+    def watched(seen, intrinsics, depth, previous):
+        before.append(previous)
+        return fitted
+
+    monkeypatch.setattr(module, "fit_keypoints", watched)
+    keypoints = (BodyKeypoints(np.zeros((17, 2), np.float32), np.ones(17, np.float32), "anna"),)
+    for tracking in (False, True):
+        before.clear()
+        reconstructor = Reconstructor(replace(QUICK, tracking=tracking))
+        for _ in range(2):
+            scene.run(reconstructor, bodies=(), keypoints=keypoints)
+        assert before == [None, fitted if tracking else None]
 
 
 def test_without_tracking_every_frame_is_fitted_anew(scene):
@@ -289,6 +310,25 @@ def test_contact_that_is_spread_over_an_object_still_counts(scene):
     found, faint = scene.run(depth=None), scene.run(depth=None, thing=np.float32(0.3) * thing)
     assert faint.pose_valid
     np.testing.assert_allclose(faint.translation, found.translation, atol=1e-3)
+
+
+def test_an_object_that_breaks_the_fit_does_not_take_the_others_with_it(scene, monkeypatch, caplog):
+    from ivlm_core.reconstruct import scene as module
+
+    def broken(mesh, seen, settings, *start):
+        if mesh.content_hash == other.content_hash:
+            raise ZeroDivisionError("nobody thought of this")
+        return fit_object(mesh, seen, settings, *start)
+
+    fit_object = module.fit_object
+    other = library_shape("sports ball").mesh
+    monkeypatch.setattr(module, "fit_object", broken)
+    requests = [replace(scene.request, mesh=other, thing=None), scene.request]
+    bad, good = Reconstructor(QUICK).run(scene.frame, requests)
+    assert not bad.pose_valid
+    assert "ZeroDivisionError" in bad.reason
+    assert good.pose_valid
+    assert "nobody thought of this" in caplog.text
 
 
 def test_contact_weighs_more_and_the_mask_less_where_it_was_cut_out_by_colour(scene, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.bodies import BodyModel, body_map
-from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.errors import InputError, IvlmError, shown
 from ivlm_core.objects import ScalePrior
 from ivlm_core.reconstruct.fit import FitResult, FitSettings, fit_object, pose_residuals
 from ivlm_core.reconstruct.fit_mesh import FitMesh, fit_mesh
@@ -26,6 +27,7 @@ from ivlm_core.storage import ArrayCache
 from ivlm_core.types import CameraIntrinsics, FloatArray, Frame, Mesh, ObjectQuery, PosedBody, Reconstruction
 
 Mask = NDArray[np.bool_]
+log = logging.getLogger("ivlm")
 
 # Nobody knows sizes better than this share of them.
 LEAST_SPREAD = 0.02
@@ -127,6 +129,8 @@ class Reconstructor:
 
     def run(self, frame: Frame, requests: Sequence[FitRequest]) -> tuple[Reconstruction, ...]:
         """Every object's pose, in the order of the requests; one that cannot be known is not valid and says why."""
+        if not self.settings.tracking:
+            self._people.forget()
         people = self._people.find(frame)
         looks = self._looks(frame, requests, people)
         found: list[Reconstruction] = []
@@ -153,6 +157,10 @@ class Reconstructor:
             result, state, pose = self._pose(name, frame.stamp_ns, mesh, seen, self._fit_settings(request, look.sure))
         except IvlmError as error:
             return self._refused(request, body, str(error))
+        except Exception as error:
+            # Whatever goes wrong here must not take the contacts, and the other objects, with it.
+            log.exception("the fit of %s failed", shown(request.query.label))
+            return self._refused(request, body, f"the fit failed unexpectedly: {type(error).__name__}; see the log")
         if not result.valid and missing and seen.human is None:
             result = replace(result, reason=f"{result.reason}; {missing}")
         return self._told(request, body, result, state, pose)
