@@ -255,13 +255,15 @@ class Pipeline:
         return self._cache.misses
 
     @torch.inference_mode()
-    def run(self, frame: Frame, queries: Sequence[ObjectQuery]) -> FrameResult:
+    def run(self, frame: Frame, queries: Sequence[ObjectQuery], follow: bool = True) -> FrameResult:
         """Where the person in the image touches each object, by the pipeline's mode.
 
         Parameters
         ----------
         frame : the image.
         queries : the objects asked about, at most 32; none gives an empty result, except in the mode `scene`.
+        follow : whether the frame belongs to the stream in which objects and people are followed by their identifiers;
+            if not, it is fitted by itself.
 
         Returns
         -------
@@ -283,7 +285,7 @@ class Pipeline:
             self._reasoner.steps.release,
         )
         with self._lock, memory, _timed(seconds, "total"):
-            matches = self._find_objects(frame, queries)
+            matches = self._find_objects(frame, queries, follow)
             with _timed(seconds, "reason"):
                 asked = self._reason(frame, queries)
             with _timed(seconds, "render"):
@@ -319,7 +321,7 @@ class Pipeline:
                 touched = {item.number: contact for item, contact in zip(bodies, human_contacts, strict=True)}
                 used = {item.number: affordance for (item, _, _), affordance in zip(things, affordances, strict=True)}
                 with _timed(seconds, "reconstruct"):
-                    scene = self._reconstruct(frame, queries, matches, touched, used)
+                    scene = self._reconstruct(frame, queries, matches, touched, used, follow)
         if self.mode == "binary" and human_contacts:
             human_contacts = [self._union(human_contacts)]
         return FrameResult(
@@ -336,18 +338,21 @@ class Pipeline:
             frame_id=frame.frame_id,
         )
 
-    def _find_objects(self, frame: Frame, queries: Sequence[ObjectQuery]) -> list[ObjectMatch]:
+    def _find_objects(self, frame: Frame, queries: Sequence[ObjectQuery], follow: bool) -> list[ObjectMatch]:
         """The mesh of every query; where objects are put into the scene, the one that looks most like the picture's."""
         if self._reconstructor is None:
             if self.mode not in OBJECT_MODES:
                 return []
             return [find_object(query, library=self._library) for query in queries]
+        if not follow:
+            return [find_object(query, frame, self._library) for query in queries]
         return [self._remembered(frame, query) for query in queries]
 
     def _remembered(self, frame: Frame, query: ObjectQuery) -> ObjectMatch:
         """An object with an identifier keeps the mesh that was chosen when it was first seen."""
         key = (query.object_id, query.label)
-        if not query.object_id or query.mesh is not None:
+        if not query.object_id or query.mesh is not None or frame.intrinsics is None:
+            # Without a camera, sizes are not known: what is chosen now may be wrong.
             return find_object(query, frame, self._library)
         if key not in self._matches:
             self._matches[key] = find_object(query, frame, self._library)
@@ -363,6 +368,7 @@ class Pipeline:
         matches: Sequence[ObjectMatch],
         touched: Mapping[int, HumanContact],
         used: Mapping[int, ObjectAffordance],
+        follow: bool,
     ) -> tuple[Reconstruction, ...]:
         """Every query's object in the scene."""
         from ivlm_core.reconstruct import FitRequest
@@ -381,11 +387,17 @@ class Pipeline:
                 )
             )
         assert self._reconstructor is not None
+        reconstructor = self._reconstructor if follow else self._reconstructor.once()
         # Poses are found along gradients.
         with torch.inference_mode(False), torch.enable_grad():
-            scene = self._reconstructor.run(frame, requests)
+            scene = reconstructor.run(frame, requests)
         return tuple(
-            replace(fitted, mesh_resource=match.resource, mesh_source=match.source)
+            replace(
+                fitted,
+                mesh_resource=match.resource,
+                mesh_source=match.source,
+                notes=(match.note, *fitted.notes) if match.note else fitted.notes,
+            )
             for fitted, match in zip(scene, matches, strict=True)
         )
 

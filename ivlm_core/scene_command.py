@@ -103,8 +103,7 @@ def run(options: argparse.Namespace) -> int:
     )
     result = pipeline.run(frame, queries)
     overlay = draw_overlay(frame, result, options.threshold, queries)
-    summary = write_result(options.out, result, overlay, options.threshold, frame)
-    summary["notes"] = told
+    summary = write_result(options.out, result, overlay, options.threshold, frame, told)
     if options.video is not None:
         summary["video_pictures"] = _video(options.video, frame, result, write_fit_video)
     if options.json:
@@ -118,9 +117,10 @@ def reconstruction_lines(result: FrameResult) -> list[str]:
     """What was put where, for people."""
     lines = []
     for item in result.reconstructions:
-        name = f"{item.object_label} ({item.mesh.name})"
+        same = item.mesh.name == item.object_label
+        name = item.object_label if same else f"{item.object_label} ({item.mesh.name})"
         if not item.pose_valid:
-            lines.append(f"{name}: no pose: {item.reason}")
+            lines += [f"{name}: no pose: {item.reason}", *(f"  {note}" for note in item.notes)]
             continue
         place = ", ".join(f"{value:.2f}" for value in item.translation)
         lines.append(f"{name}: at {place} m (right, down, forward), {item.scale:.2f} times the mesh's size")
@@ -128,7 +128,8 @@ def reconstruction_lines(result: FrameResult) -> list[str]:
             lines.append("  " + ", ".join(f"{key} {value:.2f}" for key, value in item.residuals.items()))
         if item.summary is not None:
             free = len(item.summary.free_regions)
-            lines.append(f"  touched on {item.summary.area_cm2:.0f} cm² of skin; {free} free regions to grasp")
+            regions = "1 free region" if free == 1 else f"{free} free regions"
+            lines.append(f"  touched on {item.summary.area_cm2:.0f} cm² of skin; {regions} to grasp")
         lines += [f"  {note}" for note in item.notes]
     lines += [f"{item.object_label}: {item.reason}" for item in result.unanswered]
     return lines

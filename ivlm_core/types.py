@@ -246,7 +246,7 @@ class Frame:
     stamp_ns : capture time, nanoseconds of the sender's clock.
     frame_id : name of the optical frame (+x right, +y down, +z forward, metres).
     bodies : posed people, where an estimator gives them. keypoints : people's joints in the picture, for those who
-        have no posed body.
+        have no posed body. unusable_people : how many more there are, of whom nothing could be used.
     """
 
     image: ByteArray
@@ -256,6 +256,7 @@ class Frame:
     frame_id: str = ""
     bodies: tuple[PosedBody, ...] = ()
     keypoints: tuple[BodyKeypoints, ...] = ()
+    unusable_people: int = 0
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image)
@@ -265,6 +266,14 @@ class Frame:
             )
         if min(image.shape[:2]) < 1 or max(image.shape[:2]) > MAX_IMAGE_SIDE:
             raise InputError("frame.image", f"is {image.shape[1]}×{image.shape[0]} px", f"1 to {MAX_IMAGE_SIDE} a side")
+        for name, values, kind in (
+            ("intrinsics", (self.intrinsics,) if self.intrinsics is not None else (), CameraIntrinsics),
+            ("bodies", self.bodies, PosedBody),
+            ("keypoints", self.keypoints, BodyKeypoints),
+        ):
+            if any(not isinstance(value, kind) for value in values):
+                told = ", ".join(sorted({type(value).__name__ for value in values}))
+                raise InputError(f"frame.{name}", f"is made of {told}", f"give {kind.__name__}")
         if self.depth is not None and self.depth.shape != image.shape[:2]:
             raise InputError(
                 "frame.depth", f"has shape {self.depth.shape}", f"it must match the image, {image.shape[:2]}"

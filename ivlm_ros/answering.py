@@ -35,8 +35,8 @@ class Runnable(Protocol):
 
     profile: Any
 
-    def run(self, frame: Frame, queries: Sequence[ObjectQuery]) -> FrameResult:
-        """Answer the queries for one frame."""
+    def run(self, frame: Frame, queries: Sequence[ObjectQuery], follow: bool = True) -> FrameResult:
+        """Answer the queries for one frame, of the stream in which objects are followed or by itself."""
         ...
 
 
@@ -56,6 +56,11 @@ class Question:
     refused: tuple[IvlmError, ...] = field(default=())
     withheld: tuple[IvlmError, ...] = field(default=())
     seconds: float = 0.0
+
+    @property
+    def detections_refused(self) -> tuple[IvlmError, ...]:
+        """The errors of detections and labels alone."""
+        return tuple(error for error in self.refused if error not in self.withheld)
 
 
 def question_from_messages(
@@ -107,7 +112,9 @@ def question_from_messages(
     else:
         queries, errors = queries_from_objects(objects, (size[0], size[1]), max_objects)
         refused += errors
-    frame = Frame(rgb, intrinsics, metres, stamp_ns(image.header), image.header.frame_id, people, joints)
+    given = len(scene.bodies.bodies) if scene is not None and scene.bodies is not None else 0
+    unusable = max(0, given - len(people) - len(joints))
+    frame = Frame(rgb, intrinsics, metres, stamp_ns(image.header), image.header.frame_id, people, joints, unusable)
     return Question(frame, tuple(queries), tuple(refused), tuple(withheld), time.perf_counter() - start)
 
 
@@ -138,15 +145,21 @@ def _scene(
     return metres, people, joints, wrong
 
 
-def ask(pipeline: Runnable, question: Question) -> FrameResult:
+def ask(pipeline: Runnable, question: Question, follow: bool = True) -> FrameResult:
     """The pipeline's result; without queries an empty one, and the model does not run.
+
+    Parameters
+    ----------
+    follow : whether the question belongs to the stream in which objects and people are followed.
 
     Raises
     ------
     IvlmError and whatever else the model raises.
     """
     if question.queries:
-        return _explained(pipeline.run(question.frame, question.queries), question.withheld)
+        asked = question.frame, question.queries
+        result = pipeline.run(*asked) if follow else pipeline.run(*asked, follow=False)
+        return _explained(result, question.withheld)
     return FrameResult(
         (),
         (),
@@ -176,8 +189,8 @@ def _explained(result: FrameResult, withheld: Sequence[IvlmError]) -> FrameResul
 def reason_of_nothing(question: Question, result: FrameResult, threshold: float) -> tuple[str, str]:
     """Why a result shows no contact: a key and a sentence; both empty where it shows some."""
     if not question.queries:
-        if question.refused:
-            return "all_refused", f"no detection could be used: {question.refused[0]}"
+        if question.detections_refused:
+            return "all_refused", f"no detection could be used: {question.detections_refused[0]}"
         return "no_objects", "the detector found no object in this image"
     if not (result.human_contacts or result.object_affordances or result.image_contacts):
         why = result.unanswered[0].reason if result.unanswered else "the model gave no reason"

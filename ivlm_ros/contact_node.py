@@ -171,6 +171,8 @@ class ContactNode(LifecycleNode):
         values = self.parameters.values
         if values.without_effect:
             self.get_logger().warning(f"without 'reconstruct' there is no use for {', '.join(values.without_effect)}")
+        if values.reconstruct and not (values.use_bodies or values.use_depth):
+            self.get_logger().warning("reconstruct: no object can have a pose without use_bodies or use_depth: set one")
         start = time.monotonic()
         pipeline = self._load_pipeline(values)
         _warm_up(pipeline, values.reconstruct)
@@ -363,9 +365,10 @@ class ContactNode(LifecycleNode):
         for error in question.refused:
             self.reporter.bad_input(error)
         if not question.queries:
-            raise question.refused[0]
+            raise (question.detections_refused or question.refused)[0]
         result = wait_for(
-            worker.call(lambda: ask(pipeline, question)), lambda: worker is self._worker and rclpy_ok(self)
+            worker.call(lambda: ask(pipeline, question, follow=False)),
+            lambda: worker is self._worker and rclpy_ok(self),
         )
         self.reporter.counters.add("requests_answered")
         header = request.image.header

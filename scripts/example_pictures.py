@@ -20,7 +20,7 @@ from ivlm_core.evaluate.bodies import noisy_keypoints, true_body
 from ivlm_core.reconstruct.inputs import camera_of_fov
 from ivlm_core.scene_command import reconstruction_lines
 from ivlm_core.storage import atomic_path
-from ivlm_core.types import BodyKeypoints, FloatArray, Reconstruction
+from ivlm_core.types import BodyKeypoints
 
 # Somebody at a table with a laptop.
 SCENE = 10
@@ -65,12 +65,8 @@ def photograph(label: str) -> tuple[Frame, list[ObjectQuery]]:
 
 
 def picture(frame: Frame, result: FrameResult) -> np.ndarray:
-    known = {item.object_id: item.probability for item in result.object_affordances}
-
-    def affordance(item: Reconstruction) -> FloatArray | None:
-        return known.get(item.object_id)
-
-    return draw_scene(frame, result.reconstructions, scene_of(result.reconstructions, affordance))
+    known = {item.number: item.probability for item in result.object_affordances}
+    return draw_scene(frame, result.reconstructions, scene_of(result.reconstructions, known))
 
 
 def main() -> None:

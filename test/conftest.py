@@ -130,13 +130,15 @@ class FakePipeline:
         # Whether objects are fitted into the scene: a person 3 m away, one object beside the other.
         self.fits = False
         self.calls: list[Any] = []
+        self.followed: list[bool] = []
         self.running = threading.Event()
         # Cleared, it holds every run until it is set again.
         self.gate = threading.Event()
         self.gate.set()
 
-    def run(self, frame: Frame, queries: Any) -> FrameResult:
+    def run(self, frame: Frame, queries: Any, follow: bool = True) -> FrameResult:
         self.calls.append((frame, list(queries)))
+        self.followed.append(follow)
         self.running.set()
         time.sleep(self.seconds)
         assert self.gate.wait(60), "nobody opened the gate"

@@ -64,10 +64,12 @@ def test_one_person_with_two_objects_is_drawn_once_with_both_contacts():
     first, second = np.zeros(count, np.float32), np.zeros(count, np.float32)
     first[0], second[1] = 0.9, 0.7
     items = [fitted(body=body, body_contact=first), fitted(0.5, body=body, body_contact=second), fitted(body=None)]
-    scene = scene_of(items, lambda item: np.full(len(item.mesh.vertices), 0.5, np.float32))
+    touched = np.full(len(items[0].mesh.vertices), 0.5, np.float32)
+    scene = scene_of(items, {0: touched})
     assert [part.name for part in scene.parts] == ["person", "sports ball", "sports ball", "sports ball"]
     np.testing.assert_allclose(scene.parts[0].contact[:3], [0.9, 0.7, 0.0])
     assert (scene.parts[1].contact == 0.5).all()
+    assert (scene.parts[2].contact == 0.0).all()
 
 
 def test_the_scene_is_drawn_beside_the_picture():

@@ -493,6 +493,16 @@ def test_an_object_keeps_its_mesh_as_long_as_it_has_its_name(reconstructing, sce
     assert asked == ["b", "", ""]
 
 
+def test_a_frame_that_is_not_followed_neither_uses_nor_changes_what_is_remembered(reconstructing, scene):
+    frame, query, _ = scene
+    reconstructing.forget()
+    reconstructing.run(frame, [query])
+    (alone,) = reconstructing.run(dataclasses.replace(frame, stamp_ns=10**12), [query], follow=False).reconstructions
+    assert alone.state == "cold"
+    (again,) = reconstructing.run(dataclasses.replace(frame, stamp_ns=10**8), [query]).reconstructions
+    assert again.state in ("kept", "refined")
+
+
 def test_settings_of_the_fit_are_used(cache_dir, scene):
     from ivlm_core.reconstruct import FitSettings, SceneSettings
 

@@ -132,6 +132,19 @@ def test_several_people_are_told_apart_and_visibility_counts_as_certain(tmp_path
     assert (first.scores == 1.0).all()
 
 
+def test_a_wrong_number_of_keypoints_is_counted(tmp_path):
+    path = tmp_path / "k.json"
+    path.write_text(json.dumps([{"keypoints": ROW}, {"keypoints": ROW[:39]}]))
+    with pytest.raises(InputError, match=r"person 1 are 39 numbers .*give 51"):
+        load_keypoints(path)
+
+
+def test_millimetres_given_as_metres_are_noticed(tmp_path):
+    np.save(tmp_path / "mm.npy", np.full((2, 3), 4900.0, np.float32))
+    with pytest.raises(InputError, match="median of 4900 m"):
+        load_depth(tmp_path / "mm.npy", 3, 2)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,10 +59,24 @@ def test_of_several_bodies_one_has_to_be_named():
     assert two.of("bert")[0] is two.bodies["bert"]
     body, why = two.of("")
     assert body is None
-    assert why == "which of 2 posed bodies the object belongs to is not said"
+    assert why == "which of 2 people the object belongs to is not said (person_id)"
     assert two.of("carl")[0] is None
     # A body that is another person's is nobody else's.
-    assert People({"anna": ball("anna")}).of("carl")[0] is None
+    body, why = People({"anna": ball("anna")}).of("carl")
+    assert body is None
+    assert "'carl'" in why
+    assert "'anna'" in why
+
+
+def test_one_of_two_is_not_taken_for_the_only_one():
+    for found in (
+        People({"anna": ball("anna")}, {"bert": "too few keypoints"}),
+        People({"anna": ball("anna")}, unusable=1),
+    ):
+        body, why = found.of("")
+        assert body is None
+        assert "which of 2 people" in why
+        assert found.of("anna")[0] is found.bodies["anna"]
 
 
 def test_why_there_is_no_body_is_told():
@@ -77,13 +92,15 @@ def test_bodies_come_before_keypoints_and_fits_go_on_from_the_last(fits):
     assert fits == [("bert", None)]
     tracker.find(frame(keypoints=(keypoints("bert"),)))
     assert fits[1][1].number == 1
-    # Who is not seen in a frame starts anew, and so does everybody after `forget`.
+    # Who is not seen for long starts anew, and so does everybody after `forget`.
     tracker.find(frame(keypoints=(keypoints("carl"),)))
-    tracker.find(frame(keypoints=(keypoints("bert"),)))
-    assert fits[3] == ("bert", None)
-    tracker.forget()
-    tracker.find(frame(keypoints=(keypoints("bert"),)))
+    tracker.find(replace(frame(keypoints=(keypoints("bert"),)), stamp_ns=10**9))
+    assert fits[3][1].number == 2
+    tracker.find(replace(frame(keypoints=(keypoints("bert"),)), stamp_ns=4 * 10**9))
     assert fits[4] == ("bert", None)
+    tracker.forget()
+    tracker.find(replace(frame(keypoints=(keypoints("bert"),)), stamp_ns=4 * 10**9))
+    assert fits[5] == ("bert", None)
 
 
 def test_keypoints_that_cannot_be_fitted_are_a_problem_and_no_exception(fits):

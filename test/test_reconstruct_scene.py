@@ -196,7 +196,7 @@ BAD: Mapping[str, tuple[Callable[[Scene], dict[str, Any]], str]] = {
     "somebody else's body": (lambda scene: {"person_id": "bert"}, "of person 'bert'"),
     "which of two bodies": (
         lambda scene: {"bodies": (scene.frame.bodies[0], replace(scene.frame.bodies[0], person_id="bert"))},
-        "which of 2 posed bodies",
+        "which of 2 people",
     ),
     "no intrinsics": (lambda scene: {"intrinsics": None}, "camera_info: is missing"),
     "intrinsics of zero": (
@@ -374,3 +374,80 @@ def test_whatever_comes_in_something_finite_comes_out(scene, numbers, box):
     assert np.isfinite(found.rotation).all()
     assert np.isfinite(found.translation).all()
     assert found.pose_valid or found.reason
+
+
+def counted(monkeypatch) -> list[bool]:
+    """What gets fitted from now on: whether from a last pose."""
+    from ivlm_core.reconstruct import scene as module
+
+    fits = []
+
+    def watched(mesh, seen, settings, *start):
+        fits.append(bool(start) and start[0] is not None)
+        return fit_object(mesh, seen, settings, *start)
+
+    fit_object = module.fit_object
+    monkeypatch.setattr(module, "fit_object", watched)
+    return fits
+
+
+def test_what_cannot_be_fitted_is_not_tried_in_every_frame(scene, monkeypatch):
+    fits = counted(monkeypatch)
+    reconstructor = Reconstructor(QUICK)
+    mask = NOTHING.copy()
+    mask[90:96, :] = mask[:, 100:106] = True
+    reasons = [
+        scene.run(reconstructor, mask=mask, stamp_ns=round((10 + 0.1 * step) * SECOND)).reason for step in range(4)
+    ]
+    assert len(set(reasons)) == 1
+    assert len(fits) == 1
+    # Seen differently it is tried at once, and otherwise after a while.
+    assert scene.run(reconstructor, stamp_ns=round(10.5 * SECOND)).pose_valid
+    scene.run(reconstructor, mask=mask, stamp_ns=11 * SECOND)
+    count = len(fits)
+    scene.run(reconstructor, mask=mask, stamp_ns=15 * SECOND)
+    assert len(fits) > count
+
+
+def test_objects_without_names_are_known_by_their_place_and_not_by_the_detectors_order(scene, monkeypatch):
+    reconstructor = Reconstructor(QUICK)
+    aside = np.roll(scene.request.query.mask, 40, axis=1)
+    query = replace(scene.request.query, object_id="")
+    here, there = (replace(scene.request, query=replace(query, mask=mask)) for mask in (query.mask, aside))
+    # Known by depth, wherever it is put.
+    frame = replace(scene.frame, bodies=())
+    first = reconstructor.run(frame, [here, there])
+    fits = counted(monkeypatch)
+    again = reconstructor.run(replace(frame, stamp_ns=round(10.1 * SECOND)), [there, here])
+    assert fits == []
+    assert [found.state for found in again if found.pose_valid] == ["kept"] * sum(item.pose_valid for item in first)
+    np.testing.assert_array_equal(again[1].translation, first[0].translation)
+
+
+def test_a_frame_by_itself_leaves_the_stream_as_it_was(scene):
+    reconstructor = Reconstructor(QUICK)
+    first = scene.run(reconstructor)
+    alone = scene.run(reconstructor.once(), stamp_ns=0)
+    assert alone.state == "cold"
+    again = scene.run(reconstructor, stamp_ns=round(10.1 * SECOND))
+    assert again.state == "kept"
+    np.testing.assert_array_equal(again.translation, first.translation)
+
+
+def test_notes_about_a_mesh_stay_while_its_pose_is_kept(scene):
+    reconstructor = Reconstructor(QUICK)
+    mesh = scene.request.mesh
+    opened = Mesh(mesh.vertices, mesh.faces[:-40], mesh.name)
+    found = [scene.run(reconstructor, mesh=opened, stamp_ns=round(at * SECOND)) for at in (10.0, 10.1)]
+    assert [item.state for item in found] == ["cold", "kept"]
+    assert found[0].notes
+    assert found[1].notes == found[0].notes
+
+
+def test_contact_that_cannot_be_summed_up_is_no_reason_to_fail(scene):
+    human = scene.request.human.copy()
+    human[5] = np.nan
+    found = scene.run(human=human)
+    assert not found.pose_valid
+    assert found.summary is None
+    assert any("no summary" in note for note in found.notes)

@@ -90,6 +90,16 @@ def test_every_way_to_nothing_has_its_reason(fake_pipeline: Any) -> None:
     assert reason(fake_pipeline, good) == "unanswered"
 
 
+def test_a_refused_camera_is_no_refused_detection(fake_pipeline: Any) -> None:
+    wrong = CameraInfo(width=80, height=60, k=K)
+    assert reason(fake_pipeline, question_from_messages(image(), [], (), wrong, 8)) == "no_objects"
+    question = question_from_messages(image(), [detection("")], (), wrong, 8)
+    assert [error.field for error in question.detections_refused] == ["object.label"]
+    key, words = reason_of_nothing(question, ask(fake_pipeline, question), 0.5)
+    assert key == "all_refused"
+    assert "object.label" in words
+
+
 def test_below_threshold_follows_the_published_values(fake_result: FrameResult) -> None:
     question = Question(None, (None,))  # type: ignore[arg-type]
     human = fake_result.human_contacts[0]
@@ -168,6 +178,16 @@ def test_depth_of_another_frame_is_refused_alone() -> None:
     assert [error.field for error in question.refused] == ["depth.header.frame_id"]
     assert "registered" in question.refused[0].remedy
     assert len(question.queries) == 1
+
+
+def test_people_who_cannot_be_used_are_counted() -> None:
+    people = HumanBodyArray(bodies=[HumanBody(person_id="a"), HumanBody(person_id="b", keypoints=[1.0] * 51)])
+    people.header = image().header
+    question = question_from_messages(
+        image(), [detection()], (), CameraInfo(width=8, height=6, k=K), 8, SceneMessages(people, None, {})
+    )
+    assert len(question.frame.keypoints) == 1
+    assert question.frame.unusable_people == 1
 
 
 def test_one_bad_part_of_the_scene_takes_nothing_from_the_rest() -> None:

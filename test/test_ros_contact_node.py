@@ -350,6 +350,8 @@ def test_service_answers_while_the_stream_goes_on(run_node: Any, camera: Any, pe
     wait_until(lambda: len(shown.humans) == 2)
     # The request went before the frame that was already waiting, and one ran at a time.
     assert [queries[0].label for _, queries in running.pipeline.calls] == ["chair", "cup", "chair"]
+    # What is followed from frame to frame is the stream alone.
+    assert running.pipeline.followed[-3:] == [True, False, True]
     assert shown.answered() == [1, 2]
 
 

@@ -67,8 +67,8 @@ class RealPipeline:
     def forget(self) -> None:
         self._pipeline.forget()
 
-    def run(self, frame: Any, queries: Any) -> Any:
-        return self._pipeline.run(frame, queries)
+    def run(self, frame: Any, queries: Any, follow: bool = True) -> Any:
+        return self._pipeline.run(frame, queries, follow)
 
 
 @pytest.fixture(scope="module")

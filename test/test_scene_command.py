@@ -87,7 +87,7 @@ def test_without_body_and_depth_nothing_is_put_anywhere(scene, tmp_path, capsys)
     assert main(arguments(folder, "--out", str(tmp_path / "out"))) == 1
     printed = capsys.readouterr().out
     assert "--keypoints" in printed
-    assert "no pose" in printed
+    assert "no pose: no posed body is given" in printed
     assert not (tmp_path / "out" / "scene.glb").exists()
     # The contact is told all the same.
     assert (tmp_path / "out" / "human.glb").exists()
@@ -99,6 +99,18 @@ def test_an_assumed_camera_is_said_so(scene, tmp_path, capsys):
     at = given.index("--camera")
     main(given[:at] + given[at + 2 :])
     assert "60° across are assumed" in capsys.readouterr().out
+    told = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert "60° across are assumed" in told["notes"][0]
+    assert told["camera"]["width"] == 256
+
+
+def test_what_stands_in_for_an_unknown_object_is_said(scene, tmp_path, capsys):
+    folder, _ = scene
+    given = arguments(folder, "--out", str(tmp_path / "out"), "--keypoints", str(folder / "keypoints.json"))
+    main(["frobnicator" if word == "skateboard" else word for word in given])
+    assert "a box" in capsys.readouterr().out
+    (told,) = json.loads((tmp_path / "out" / "result.json").read_text())["reconstructions"]
+    assert any("frobnicator" in note for note in told["notes"])
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,16 @@ def test_mesh_shares_nothing_writable_with_its_maker():
     assert vertices.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         mesh.vertices[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kind"),
+    [
+        ("intrinsics", np.eye(3), "CameraIntrinsics"),
+        ("keypoints", np.zeros((17, 3)), "BodyKeypoints"),
+        ("bodies", (np.zeros((5, 3)),), "PosedBody"),
+    ],
+)
+def test_plain_arrays_are_told_apart_from_what_a_frame_needs(field, value, kind):
+    with pytest.raises(InputError, match=rf"frame\.{field}: is made of .*give {kind}"):
+        Frame(np.zeros((4, 4, 3), np.uint8), **{field: value})

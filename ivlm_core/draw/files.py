@@ -6,6 +6,8 @@ import json
 import math
 import re
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ def write_result(
     overlay: ByteArray | None,
     threshold: float = 0.5,
     frame: Frame | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write everything about one result into a folder, replacing what an earlier result left there.
 
@@ -63,7 +66,7 @@ def write_result(
     out : the folder; made when missing.
     overlay : (H', W', 3) uint8 RGB from `draw_overlay`, or None for none.
     threshold : the probability from which a vertex counts as touched.
-    frame : what the result is of, for `scene.png`.
+    frame : what the result is of, for `scene.png` and the camera. notes : for `result.json`.
 
     Raises
     ------
@@ -73,7 +76,7 @@ def write_result(
         out.mkdir(parents=True, exist_ok=True)
         # Staged on the same disk, so that moving into place is a rename.
         with tempfile.TemporaryDirectory(prefix=".ivlm-", dir=out) as name:
-            summary = _stage(Path(name), result, overlay, threshold, frame)
+            summary = _stage(Path(name), result, overlay, threshold, frame, notes)
             for file in summary["files"]:
                 (Path(name) / file).replace(out / file)
             for old in out.iterdir():
@@ -87,7 +90,12 @@ def write_result(
 
 
 def _stage(
-    folder: Path, result: FrameResult, overlay: ByteArray | None, threshold: float, frame: Frame | None
+    folder: Path,
+    result: FrameResult,
+    overlay: ByteArray | None,
+    threshold: float,
+    frame: Frame | None,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     arrays: dict[str, np.ndarray] = {}
     objects = []
@@ -138,6 +146,8 @@ def _stage(
             for item in result.unanswered
         ],
         "reconstructions": [_pose_entry(item) for item in result.reconstructions],
+        "camera": asdict(frame.intrinsics) if frame is not None and frame.intrinsics is not None else None,
+        "notes": list(notes),
         "files": files,
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
@@ -188,13 +198,8 @@ def _write_scene(folder: Path, result: FrameResult, frame: Frame | None) -> list
     """The joint scene, where there is anything in it; the names of its files."""
     if not any(item.pose_valid or item.body is not None for item in result.reconstructions):
         return []
-    known = {(item.object_label, item.object_id): item for item in result.object_affordances}
-
-    def affordance(item: Reconstruction) -> FloatArray | None:
-        found = known.get((item.object_label, item.object_id))
-        return found.probability if found is not None else None
-
-    scene = scene_of(result.reconstructions, affordance)
+    known = {item.number: item.probability for item in result.object_affordances}
+    scene = scene_of(result.reconstructions, known)
     write_scene_glb(folder / "scene.glb", scene)
     if frame is None:
         return ["scene.glb"]

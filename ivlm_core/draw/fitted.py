@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ivlm_core.draw.joint_scene import OBJECT_COLORS, PERSON_COLOR, JointScene, draw_scene_views, joint_scene
-from ivlm_core.draw.text import Color, put_text
+from ivlm_core.draw.text import Color, one_line, put_text
 from ivlm_core.errors import InputError
 from ivlm_core.reconstruct import silhouette_mask
 from ivlm_core.storage import atomic_path
@@ -26,13 +26,13 @@ _INK: Color = (24, 28, 34)
 
 
 def scene_of(
-    reconstructions: Sequence[Reconstruction], affordance: Callable[[Reconstruction], FloatArray | None] | None = None
+    reconstructions: Sequence[Reconstruction], affordances: Mapping[int, FloatArray] | None = None
 ) -> JointScene:
     """The people and objects of a frame's reconstructions, each person once with the highest of its contacts.
 
     Parameters
     ----------
-    affordance : an object's contact on its own vertices, where that is known.
+    affordances : place of a reconstruction → the contact on its object's own vertices, where that is known.
 
     Raises
     ------
@@ -46,9 +46,8 @@ def scene_of(
         if item.body_contact is not None:
             contact = item.body_contact if contact is None else np.maximum(contact, item.body_contact)
         people[id(item.body)] = body, contact
-    return joint_scene(
-        list(people.values()), [(item, affordance(item) if affordance else None) for item in reconstructions]
-    )
+    known = affordances or {}
+    return joint_scene(list(people.values()), [(item, known.get(n)) for n, item in enumerate(reconstructions)])
 
 
 def draw_on_picture(frame: Frame, reconstructions: Sequence[Reconstruction], height: int = 460) -> ByteArray:
@@ -99,7 +98,10 @@ def fit_pictures(frame: Frame, reconstruction: Reconstruction, height: int = 360
         item = replace(last, rotation=rotation, translation=translation, scale=scale)
         views = draw_scene_views(scene_of([item]), height, extent=whole)
         photo = draw_on_picture(frame, [item], height)
-        yield _beside(photo, views, f"{item.object_label}, step {number + 1} of {len(steps)}")
+        title = f"{item.object_label}, step {number + 1} of {len(steps)}"
+        if number == shown[-1] and not reconstruction.pose_valid:
+            title += f": no pose: {reconstruction.reason}"
+        yield _beside(photo, views, one_line(title, 13, photo.shape[1] + views.shape[1] - 20))
 
 
 def write_fit_video(path: Path, frame: Frame, reconstruction: Reconstruction) -> int:

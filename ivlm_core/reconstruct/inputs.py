@@ -6,6 +6,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from ivlm_core.types import (
 
 MAX_TEXT_BYTES = 16 << 20
 MAX_DEPTH_BYTES = 4 * MAX_IMAGE_SIDE**2 + 4096
+# Metres that no depth camera sees in the middle: millimetres, taken for metres.
+FARTHEST_MEDIAN = 200.0
 DEPTH_FORMATS = ("PNG", "TIFF")
 
 
@@ -107,7 +110,13 @@ def load_keypoints(path: Path) -> tuple[BodyKeypoints, ...]:
             raise InputError(f"keypoints {path}", f"entry {number} has no keypoints", "see `ivlm reconstruct --help`")
         rows = person["keypoints"] if isinstance(person["keypoints"], list) else []
         flat = [value for row in rows for value in (row if isinstance(row, list) else [row])]
-        values = np.array(_numbers(path, flat, 3 * len(COCO_KEYPOINTS))).reshape(-1, 3)
+        count = 3 * len(COCO_KEYPOINTS)
+        if len(flat) != count:
+            wanted = (
+                f"give {count}: x, y in pixels and score of COCO's {len(COCO_KEYPOINTS)} keypoints, 0 0 0 for missing"
+            )
+            raise InputError(f"keypoints {path}", f"of person {number} are {len(flat)} numbers", wanted)
+        values = np.array(_numbers(path, flat, count)).reshape(-1, 3)
         name = str(person.get("person_id", number if len(given) > 1 else ""))
         scores = np.clip(values[:, 2], 0.0, 1.0)
         people.append(BodyKeypoints(values[:, :2].astype(np.float32), scores.astype(np.float32), name))
@@ -115,22 +124,22 @@ def load_keypoints(path: Path) -> tuple[BodyKeypoints, ...]:
 
 
 def load_bodies(path: Path, camera: CameraIntrinsics) -> tuple[PosedBody, ...]:
-    """The people of an OSX-style `.npz` under the picture's camera (see `load_osx`).
+    """The people of an OSX-style `.npz` under the picture's camera (see `load_osx`), named 0, 1, … if several.
 
     Raises
     ------
     InputError : as `load_osx`.
     """
-    first = load_osx(path)
-    bodies = [first.under(camera)]
+    bodies = [load_osx(path)]
     while True:
         try:
-            other = load_osx(path, len(bodies), str(len(bodies)))
+            bodies.append(load_osx(path, len(bodies)))
         except InputError as error:
             if error.field != "person":
                 raise
-            return tuple(bodies)
-        bodies.append(other.under(camera))
+            break
+    names = [str(number) for number in range(len(bodies))] if len(bodies) > 1 else [""]
+    return tuple(replace(body.under(camera), person_id=name) for body, name in zip(bodies, names, strict=True))
 
 
 def load_depth(path: Path, width: int, height: int) -> FloatArray:
@@ -162,6 +171,9 @@ def load_depth(path: Path, width: int, height: int) -> FloatArray:
     if values.dtype.kind not in "fiu":
         raise wrong
     metres = values.astype(np.float32) * np.float32(1.0 if values.dtype.kind == "f" else 0.001)
+    known = metres[np.isfinite(metres) & (metres > 0)]
+    if len(known) and float(np.median(known)) > FARTHEST_MEDIAN:
+        raise InputError(f"depth {path}", f"has a median of {np.median(known):.0f} m", "give floats in metres")
     depth: FloatArray = np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(np.nan)).astype(np.float32)
     return depth
 

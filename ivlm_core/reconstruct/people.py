@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.bodies import BodyFit, fit_keypoints
-from ivlm_core.errors import InputError
+from ivlm_core.errors import InputError, shown
 from ivlm_core.types import CameraIntrinsics, Frame, PosedBody
 
 # The body's silhouette is drawn with at most about this many rays and enlarged.
 MOST_RAYS = 200 * 200
 # People remembered between frames.
 MOST_PEOPLE = 16
+# Seconds after which a person who was not seen is looked for anew.
+TIME_OUT = 2.0
+
+log = logging.getLogger("ivlm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +32,12 @@ class People:
     Attributes
     ----------
     bodies : person id → posed body. problems : person id → why there is none.
+    unusable : how many more people there are of whom nothing can be used, not even their name.
     """
 
     bodies: Mapping[str, PosedBody] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    unusable: int = 0
 
     def of(self, person_id: str) -> tuple[PosedBody | None, str]:
         """The body that an object belongs to, or None and why: the person named, or the only one there is."""
@@ -38,25 +45,31 @@ class People:
             return self.bodies[person_id], ""
         if person_id in self.problems:
             return None, self.problems[person_id]
-        if len(self.bodies) == 1 and (not person_id or "" in self.bodies):
-            return next(iter(self.bodies.values())), ""
         if not self.bodies:
             return None, next(iter(self.problems.values()), "no posed body is given")
-        named = f"of person {person_id!r} " if person_id else ""
-        return None, f"which of {len(self.bodies)} posed bodies {named}the object belongs to is not said"
+        alone = len(self.bodies) == 1 and not self.problems and not self.unusable
+        if alone and (not person_id or "" in self.bodies):
+            return next(iter(self.bodies.values())), ""
+        names = ", ".join(shown(name) for name in [*self.bodies, *self.problems])
+        if person_id:
+            return None, f"there is no posed body of person {shown(person_id)}, there are {names}"
+        count = len(self.bodies) + len(self.problems) + self.unusable
+        return None, f"which of {count} people the object belongs to is not said (person_id)"
 
 
 class PeopleTracker:
     """Finds the people of frame after frame; fits to keypoints go on from the person's last one."""
 
     def __init__(self) -> None:
-        self._fits: dict[str, BodyFit] = {}
+        # With the stamp of the frame each was made in.
+        self._fits: dict[str, tuple[BodyFit, int]] = {}
 
     def find(self, frame: Frame) -> People:
         """Posed bodies as they are given; of people with keypoints alone, the body that fits them."""
         bodies = {body.person_id: body for body in frame.bodies}
         problems: dict[str, str] = {}
-        fits: dict[str, BodyFit] = {}
+        now = frame.stamp_ns
+        fits = {name: item for name, item in self._fits.items() if 0 <= now - item[1] <= TIME_OUT * 1e9}
         for seen in frame.keypoints:
             if seen.person_id in bodies:
                 continue
@@ -64,15 +77,19 @@ class PeopleTracker:
                 problems[seen.person_id] = "the camera's intrinsics are not known"
                 continue
             try:
-                fit = fit_keypoints(seen, frame.intrinsics, frame.depth, self._fits.get(seen.person_id))
+                last = fits.pop(seen.person_id, None)
+                fit = fit_keypoints(seen, frame.intrinsics, frame.depth, last[0] if last is not None else None)
             except InputError as error:
                 problems[seen.person_id] = str(error)
                 continue
+            except Exception as error:
+                log.exception("the fit of person %s failed", shown(seen.person_id))
+                problems[seen.person_id] = f"the fit of the person failed: {type(error).__name__}; see the log"
+                continue
             bodies[seen.person_id] = fit.body
-            if len(fits) < MOST_PEOPLE:
-                fits[seen.person_id] = fit
-        self._fits = fits
-        return People(bodies, problems)
+            fits[seen.person_id] = fit, now
+        self._fits = dict(list(fits.items())[-MOST_PEOPLE:])
+        return People(bodies, problems, frame.unusable_people)
 
     def forget(self) -> None:
         """Start anew with the next frame."""

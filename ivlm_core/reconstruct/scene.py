@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +16,7 @@ from ivlm_core.errors import InputError, IvlmError, shown
 from ivlm_core.objects import ScalePrior
 from ivlm_core.reconstruct.fit import FitResult, FitSettings, fit_object, pose_residuals
 from ivlm_core.reconstruct.fit_mesh import FitMesh, fit_mesh
-from ivlm_core.reconstruct.levels import Observation
+from ivlm_core.reconstruct.levels import Observation, mask_box
 from ivlm_core.reconstruct.masks import find_mask
 from ivlm_core.reconstruct.patches import ContactPoints, contact_points
 from ivlm_core.reconstruct.people import People, PeopleTracker, person_pixels
@@ -31,6 +32,8 @@ log = logging.getLogger("ivlm")
 
 # Nobody knows sizes better than this share of them.
 LEAST_SPREAD = 0.02
+# An object in vain looked for is not looked for again while its box overlaps by more (see `retry_seconds`).
+SAME_BOX = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +61,10 @@ class FitRequest:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """An object's pixels in a frame, and the person's; or why they are not known. `sure`: not cut out by colour."""
+    """An object's pixels in a frame, and all people's; or why they are not known. `sure`: not cut out by colour."""
 
     mask: Mask | None = None
-    person: Mask | None = None
+    people: Mask | None = None
     problem: str = ""
     sure: bool = True
 
@@ -121,11 +124,17 @@ class Reconstructor:
         self._bodies = dict(bodies or {})
         self._tracker = PoseTracker(self.settings.track)
         self._people = PeopleTracker()
+        self._failed: OrderedDict[str, _Failure] = OrderedDict()
 
     def forget(self) -> None:
         """Start anew with the next frame."""
         self._tracker.clear()
         self._people.forget()
+        self._failed.clear()
+
+    def once(self) -> Reconstructor:
+        """Another one for a single frame, which knows nothing of the frames before and leaves no trace in this one."""
+        return Reconstructor(replace(self.settings, tracking=False), self._cache, self._segmenter, self._bodies)
 
     def run(self, frame: Frame, requests: Sequence[FitRequest]) -> tuple[Reconstruction, ...]:
         """Every object's pose, in the order of the requests; one that cannot be known is not valid and says why."""
@@ -133,14 +142,8 @@ class Reconstructor:
             self._people.forget()
         people = self._people.find(frame)
         looks = self._looks(frame, requests, people)
-        found: list[Reconstruction] = []
-        names: set[str] = set()
-        for number, (request, look) in enumerate(zip(requests, looks, strict=True)):
-            name = request.query.object_id
-            if not name or name in names:
-                # Without an identifier of its own, its label and place in the list have to do.
-                name = f"{request.query.label} {number}"
-            names.add(name)
+        found = []
+        for name, request, look in zip(_names(requests, looks), requests, looks, strict=True):
             others = [other.mask for other in looks if other is not look and other.mask is not None]
             found.append(self._one(frame, request, name, people, look, others))
         return tuple(found)
@@ -152,7 +155,7 @@ class Reconstructor:
         if look.mask is None:
             return self._refused(request, body, look.problem)
         try:
-            seen = self._observation(frame, request, body, look.mask, (look.person, request.hidden, *others))
+            seen = self._observation(frame, request, body, look.mask, (look.people, request.hidden, *others))
             mesh = fit_mesh(request.mesh)
             result, state, pose = self._pose(name, frame.stamp_ns, mesh, seen, self._fit_settings(request, look.sure))
         except IvlmError as error:
@@ -162,28 +165,41 @@ class Reconstructor:
             log.exception("the fit of %s failed", shown(request.query.label))
             return self._refused(request, body, f"the fit failed unexpectedly: {type(error).__name__}; see the log")
         if not result.valid and missing and seen.human is None:
-            result = replace(result, reason=f"{result.reason}; {missing}")
+            result = replace(result, reason=f"{missing}; {result.reason}")
         return self._told(request, body, result, state, pose)
 
     def _looks(self, frame: Frame, requests: Sequence[FitRequest], people: People) -> list[_Look]:
         """What each request's object covers."""
-        silhouettes: dict[str, Mask] = {}
+        silhouettes, hidden = self._silhouettes(frame, people)
         looks = []
         for request in requests:
+            body, _ = people.of(request.query.person_id)
+            person = silhouettes.get(body.person_id) if body is not None else None
             try:
-                camera = _camera(frame)
-                body, _ = people.of(request.query.person_id)
-                person = None
-                numbers = (camera.fx, camera.fy, camera.cx, camera.cy)
-                if body is not None and np.isfinite(numbers).all() and min(camera.fx, camera.fy) > 0:
-                    if body.person_id not in silhouettes:
-                        silhouettes[body.person_id] = person_pixels(body, camera)
-                    person = silhouettes[body.person_id]
+                _camera(frame)
                 found = find_mask(frame.image, request.query, person, self._segmenter)
-                looks.append(_Look(found.mask, person, sure=found.source in ("query", "sam")))
+                looks.append(_Look(found.mask, hidden, sure=found.source in ("query", "sam")))
             except IvlmError as error:
                 looks.append(_Look(problem=str(error)))
+            except Exception as error:
+                log.exception("the mask of %s was not found", shown(request.query.label))
+                looks.append(_Look(problem=f"its mask was not found: {type(error).__name__}; see the log"))
         return looks
+
+    def _silhouettes(self, frame: Frame, people: People) -> tuple[dict[str, Mask], Mask | None]:
+        """Which pixels each person covers, and all of them together; nothing without a camera."""
+        camera, size = frame.intrinsics, frame.image.shape[:2]
+        if camera is None or (camera.height, camera.width) != size:
+            return {}, None
+        if not np.isfinite((camera.fx, camera.fy, camera.cx, camera.cy)).all() or min(camera.fx, camera.fy) <= 0:
+            return {}, None
+        found = {}
+        for name, body in people.bodies.items():
+            try:
+                found[name] = person_pixels(body, camera)
+            except Exception:
+                log.exception("the silhouette of person %s was not drawn", shown(name))
+        return found, np.logical_or.reduce(list(found.values())) if found else None
 
     def _observation(
         self, frame: Frame, request: FitRequest, body: PosedBody | None, mask: Mask, others: Sequence[Mask | None]
@@ -249,16 +265,23 @@ class Reconstructor:
         def check(pose: Pose) -> dict[str, float]:
             return pose_residuals(mesh, seen, pose, settings)
 
+        if (failure := self._failed.get(name)) is not None and failure.again(mesh, seen, stamp_ns, self.settings.track):
+            return FitResult(NOWHERE, float("inf"), {}, False, failure.reason, 0, notes=mesh.notes), "cold", NOWHERE
         decision = self._tracker.decide(name, mesh.content_hash, stamp_ns, check)
         if decision.state == "kept" and decision.pose is not None:
             residuals = check(decision.pose)
-            return FitResult(decision.pose, float("nan"), residuals, True, "", 0), "kept", decision.pose
+            kept = FitResult(decision.pose, float("nan"), residuals, True, "", 0, notes=mesh.notes)
+            return kept, "kept", decision.pose
         result = fit_object(mesh, seen, settings, decision.pose)
         if decision.state == "refined" and (not result.valid or self._tracker.failed(name, stamp_ns, result.residuals)):
             decision = STARTED_OVER
             result = fit_object(mesh, seen, settings)
+        self._failed.pop(name, None)
         if not result.valid:
             self._tracker.drop(name)
+            self._failed[name] = _Failure(mesh.content_hash, _box(seen.mask), stamp_ns, result.reason)
+            while len(self._failed) > self.settings.track.most:
+                self._failed.popitem(last=False)
             return result, decision.state, result.pose
         pose = self._tracker.accept(
             name, mesh.content_hash, stamp_ns, decision.state, result.pose, result.residuals, mesh.centre
@@ -275,9 +298,12 @@ class Reconstructor:
         summary, contact = None, self._contact_on(request, body)
         if body is not None and contact is not None:
             placed = pose if result.valid else None
-            summary = contact_summary(
-                body, contact, request.mesh, request.thing, placed, threshold=self.settings.human_threshold
-            )
+            try:
+                summary = contact_summary(
+                    body, contact, request.mesh, request.thing, placed, threshold=self.settings.human_threshold
+                )
+            except IvlmError as error:
+                result = replace(result, notes=(*result.notes, f"no summary of the contact: {error}"))
         told: dict[str, Any] = {
             "object_label": request.query.label,
             "mesh": request.mesh,
@@ -306,6 +332,59 @@ class Reconstructor:
             return self._on_body(request.human, request.body, body)
         except IvlmError:
             return None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A search for an object that ended without a pose."""
+
+    mesh_hash: str
+    box: tuple[int, int, int, int]
+    stamp_ns: int
+    reason: str
+
+    def again(self, mesh: FitMesh, seen: Observation, stamp_ns: int, settings: TrackSettings) -> bool:
+        """Whether searching now would only find the same: the same mesh, about the same pixels, and just tried."""
+        ago = (stamp_ns - self.stamp_ns) / 1e9
+        if mesh.content_hash != self.mesh_hash or not 0.0 <= ago < settings.retry_seconds or not seen.mask.any():
+            return False
+        return _box_overlap(_box(seen.mask), self.box) > SAME_BOX
+
+
+def _names(requests: Sequence[FitRequest], looks: Sequence[_Look]) -> list[str]:
+    """What each object is remembered by: its identifier, or its label and its place among those, from left to right.
+
+    Detectors without identifiers list by score, which changes from frame to frame.
+    """
+    names: list[str] = [""] * len(requests)
+    taken: set[str] = set()
+    nameless: dict[str, list[tuple[float, int]]] = {}
+    for number, (request, look) in enumerate(zip(requests, looks, strict=True)):
+        name = request.query.object_id
+        if name and name not in taken:
+            taken.add(name)
+            # No label and place spells like an identifier.
+            names[number] = f"id {name}"
+        else:
+            columns = np.flatnonzero(look.mask.any(axis=0)) if look.mask is not None else np.zeros(1)
+            nameless.setdefault(request.query.label, []).append((float(columns.mean()), number))
+    for label, members in nameless.items():
+        for place, (_, number) in enumerate(sorted(members)):
+            names[number] = f"{place} {label}"
+    return names
+
+
+def _box(mask: Mask) -> tuple[int, int, int, int]:
+    return mask_box(mask) if mask.any() else (0, 0, 0, 0)
+
+
+def _box_overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
+    """IoU of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(width, 0) * max(height, 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return common / max(sum(areas) - common, 1)
 
 
 def _camera(frame: Frame) -> CameraIntrinsics:
