@@ -56,9 +56,14 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._stream = self.log.open("wb")
-        # A session of its own: Ctrl-C in the terminal reaches us, and we stop the node in order.
+        # A session of its own: Ctrl-C in the terminal reaches us, and we stop the node in order. A shell's background
+        # jobs ignore SIGINT, and so would what they start.
         self._process = subprocess.Popen(
-            self._command, stdout=self._stream, stderr=subprocess.STDOUT, start_new_session=True
+            self._command,
+            stdout=self._stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         return self
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,17 @@ def test_stop_is_what_ctrl_c_does(installed: SimpleNamespace) -> None:
     assert process.exit_code == 0
     assert process.last_lines(1) == "interrupted"
     assert process.stop() == 0
+
+
+def test_a_background_job_stops_its_node_as_well(installed: SimpleNamespace) -> None:
+    installed.write("trap 'exit 0' INT\necho up\nwhile :; do sleep 0.05; done")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with NodeProcess(installed.log) as process:
+            wait_for_text(installed.log, "up")
+            assert process.stop() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_process_that_ignores_the_signal_is_killed(installed: SimpleNamespace) -> None:
