@@ -18,7 +18,7 @@ from ivlm_core.evaluate.priors import MASK_SIZES, SHIPPED_PRIORS, Touched, fit_p
 from ivlm_core.evaluate.synthhoi import BASELINES, Setup, evaluate
 from ivlm_core.storage import atomic_path
 
-# Of a scene each object is fitted in several ways: about half a minute on two cores. The tables take so many scenes.
+# Each object of a scene is fitted in four ways, some seconds on two cores: the tables take so many scenes.
 FITTED_SCENES = 100
 
 
@@ -32,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
         return _scene_mix(options)
     if options.table is not None:
         return _tables(options)
+    if options.workers is not None and options.workers < 0:
+        raise ConfigError("--workers", f"is {options.workers}", "give 0 or more")
     if options.task != "contact":
         return _task(options)
     return _evaluate(options)
@@ -48,8 +50,6 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.dtype,
         options.baselines or SHIPPED_PRIORS.parent,
     )
-    if options.workers is not None and options.workers < 0:
-        raise ConfigError("--workers", f"is {options.workers}", "give 0 or more")
     with _bar("evaluating", " scenes", options.scenes) as progress:
         report = evaluate(setup, options.workers, progress)
     _deliver(options, report, evaluation_text(report))
@@ -61,8 +61,6 @@ def _task(options: argparse.Namespace) -> int:
     setup = Setup(
         options.split, options.scenes, options.seed, options.data, options.model, options.device, options.dtype
     )
-    if options.workers is not None and options.workers < 0:
-        raise ConfigError("--workers", f"is {options.workers}", "give 0 or more")
     with _bar("evaluating", " scenes", options.scenes) as progress:
         if options.task == "reconstruct":
             from ivlm_core.evaluate.reconstruction import evaluate_reconstruction, reconstruction_text
