@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from sensor_msgs.msg import CompressedImage
 
 from ivlm_core.errors import InputError, IvlmError
 from ivlm_core.types import BodyKeypoints, FloatArray, Frame, FrameResult, ObjectQuery, PosedBody, Reconstruction
@@ -22,7 +21,7 @@ from ivlm_ros.conversions import (
 from ivlm_ros.scene_inputs import SceneMessages, check_frame, depth_from_image, people_from_bodies
 
 if TYPE_CHECKING:
-    from sensor_msgs.msg import CameraInfo, Image
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
     from ivlm_ros.msg import DetectedObject
 
@@ -82,7 +81,8 @@ def question_from_messages(
     InputError : the image cannot be used.
     """
     start = time.perf_counter()
-    rgb = rgb_from_compressed(image) if isinstance(image, CompressedImage) else rgb_from_image(image)
+    # By its fields, not its class: those of a bag that is read without ROS are other classes.
+    rgb = rgb_from_compressed(image) if hasattr(image, "format") else rgb_from_image(image)
     size = rgb.shape[:2]
     withheld: list[IvlmError] = []
     intrinsics = None
