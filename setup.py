@@ -42,6 +42,7 @@ setup(
         "tqdm>=4.60",
         "transformers>=5.0",
         "trimesh>=4.0",
+        "viser>=1.1,<2",
     ],
     entry_points={"console_scripts": ["ivlm = ivlm_core.cli:main"]},
     zip_safe=False,
