@@ -31,6 +31,7 @@ from ivlm_core.reason import (
     Reasoning,
     affordance_in,
     mode_questions,
+    pictures_of_people,
     quantize_language_model,
 )
 from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ivlm_core.reconstruct import Reconstructor, SceneSettings
 
 MAX_QUERIES = 32
+STAGES = ("reason", "render", "localize", "lift", "reconstruct")
 QUANTIZATIONS = ("none", "int8")
 GRAPHS = ("auto", "off")
 # The modes that need the objects' meshes.
@@ -255,7 +257,13 @@ class Pipeline:
         return self._cache.misses
 
     @torch.inference_mode()
-    def run(self, frame: Frame, queries: Sequence[ObjectQuery], follow: bool = True) -> FrameResult:
+    def run(
+        self,
+        frame: Frame,
+        queries: Sequence[ObjectQuery],
+        follow: bool = True,
+        begins: Callable[[str], None] | None = None,
+    ) -> FrameResult:
         """Where the person in the image touches each object, by the pipeline's mode.
 
         Parameters
@@ -264,11 +272,13 @@ class Pipeline:
         queries : the objects asked about, at most 32; none gives an empty result, except in the mode `scene`.
         follow : whether the frame belongs to the stream in which objects and people are followed by their identifiers;
             if not, it is fitted by itself.
+        begins : told the name of every stage of `STAGES` before it begins; what it raises ends the run.
 
         Returns
         -------
         one contact per query and side that the model answered, in the order of the queries; in the mode `binary` one
-        human contact, the vertex-wise maximum over the objects, which at any threshold is the union of theirs.
+        human contact of each person, the vertex-wise maximum over the objects, which at any threshold is the union of
+        theirs.
 
         Raises
         ------
@@ -286,9 +296,9 @@ class Pipeline:
         )
         with self._lock, memory, _timed(seconds, "total"):
             matches = self._find_objects(frame, queries, follow)
-            with _timed(seconds, "reason"):
+            with _timed(seconds, "reason", begins):
                 asked = self._reason(frame, queries)
-            with _timed(seconds, "render"):
+            with _timed(seconds, "render", begins):
                 objects = [self._object_views(match.mesh) for match in matches] if self.mode in OBJECT_MODES else []
             answered = [item for item in asked if item.answer.embedding is not None]
             bodies = [item for item in answered if item.question.side == "human"]
@@ -298,11 +308,11 @@ class Pipeline:
                 for item in answered
                 if item.question.side == "object"
             ]
-            with _timed(seconds, "localize"):
+            with _timed(seconds, "localize", begins):
                 body_masks = self._localize(bodies, self._body)
                 thing_masks = [self._localize([item], views) for item, _, views in things]
                 picture_masks = self._localize_on_photo(pictures, frame)
-            with _timed(seconds, "lift"):
+            with _timed(seconds, "lift", begins):
                 human = self._corrected(bodies, self._lift(body_masks, self._body.pack))
                 if self._body_map is not None:
                     human = self._body_map.convert(human)
@@ -320,10 +330,13 @@ class Pipeline:
             if self._reconstructor is not None:
                 touched = {item.number: contact for item, contact in zip(bodies, human_contacts, strict=True)}
                 used = {item.number: affordance for (item, _, _), affordance in zip(things, affordances, strict=True)}
-                with _timed(seconds, "reconstruct"):
+                with _timed(seconds, "reconstruct", begins):
                     scene = self._reconstruct(frame, queries, matches, touched, used, follow)
-        if self.mode == "binary" and human_contacts:
-            human_contacts = [self._union(human_contacts)]
+        if self.mode == "binary":
+            people = dict.fromkeys(contact.person_id for contact in human_contacts)
+            human_contacts = [
+                self._union([contact for contact in human_contacts if contact.person_id == name]) for name in people
+            ]
         return FrameResult(
             human_contacts=tuple(human_contacts),
             object_affordances=tuple(affordances),
@@ -420,15 +433,19 @@ class Pipeline:
         return mode_questions(query.label, PART_NAMES, self.mode, self.reasoning, quoted)
 
     def _reason(self, frame: Frame, queries: Sequence[ObjectQuery]) -> list[_Asked]:
-        """All questions about all queries and their answers, in one batch over one image prefix."""
-        pairs = [
-            (number, query, question) for number, query in enumerate(queries) for question in self._questions(query)
-        ]
-        if not pairs:
-            return []
-        prefix = self._reasoner.encode_image(frame.image)
-        answers = self._reasoner.answer(prefix, [question for _, _, question in pairs])
-        return [_Asked(*pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
+        """All questions about all queries and their answers, in one batch over the image's prefix; person by person
+        where there are several.
+        """
+        asked: list[_Asked] = []
+        for picture, numbers in pictures_of_people(frame.image, queries):
+            pairs = [(number, question) for number in numbers for question in self._questions(queries[number])]
+            prefix = self._reasoner.encode_image(picture)
+            answers = self._reasoner.answer(prefix, [question for _, question in pairs])
+            asked += [
+                _Asked(number, queries[number], question, answer)
+                for (number, question), answer in zip(pairs, answers, strict=True)
+            ]
+        return sorted(asked, key=lambda item: item.number)
 
     def _localize(self, items: Sequence[_Asked], views: _Views) -> Tensor | None:
         """(K, J, h, w) mask logits of K answers of one side on one mesh, or None without any."""
@@ -550,6 +567,7 @@ def _object_affordance(item: _Asked, match: ObjectMatch, pack: ViewPack, probabi
         mesh_resource=match.resource,
         mesh_source=match.source,
         object_id=item.query.object_id,
+        person_id=item.query.person_id,
         number=item.number,
     )
 
@@ -629,7 +647,9 @@ def _precision(name: str, device: str) -> torch.dtype:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def _timed(seconds: dict[str, float], stage: str, begins: Callable[[str], None] | None = None) -> Iterator[None]:
+    if begins is not None:
+        begins(stage)
     start = time.perf_counter()
     try:
         yield

@@ -294,6 +294,8 @@ class ObjectQuery:
     mask : (H, W) bool, the object's pixels, or None.
     mesh : the object's mesh in metres, a path to one, or None to look the label up in the object library.
     person_id : the person the contact is asked for; empty where there is only one.
+    person_box_xyxy : that person's box in pixels of the image, or None. Where the queries of one image tell several
+        people apart by their boxes, each person is looked at alone.
     """
 
     label: str
@@ -303,6 +305,7 @@ class ObjectQuery:
     mask: NDArray[np.bool_] | None = None
     mesh: Mesh | Path | None = None
     person_id: str = ""
+    person_box_xyxy: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label", check_label(self.label))
@@ -311,11 +314,13 @@ class ObjectQuery:
                 raise InputError(f"object.{name}", f"has {len(value)} characters", "at most 256 are allowed")
         if not 0.0 <= self.score <= 1.0:
             raise InputError("object.score", f"is {self.score!r}", "give a number in [0, 1]")
-        if self.box_xyxy is not None:
-            box = tuple(float(side) for side in self.box_xyxy)
+        for name, given in (("box", self.box_xyxy), ("person_box", self.person_box_xyxy)):
+            if given is None:
+                continue
+            box = tuple(float(side) for side in given)
             if len(box) != 4 or not np.isfinite(box).all() or box[0] >= box[2] or box[1] >= box[3]:
-                raise InputError("object.box", f"is {box}", "give x_min < x_max and y_min < y_max in pixels")
-            object.__setattr__(self, "box_xyxy", box)
+                raise InputError(f"object.{name}", f"is {box}", "give x_min < x_max and y_min < y_max in pixels")
+            object.__setattr__(self, f"{name}_xyxy", box)
 
 
 @dataclass(frozen=True)
@@ -407,6 +412,7 @@ class ObjectAffordance:
     mesh_source : `file`, `library`, or `fallback` (the label is unknown and a plain box stands in).
     answer, confidence : as in `HumanContact`.
     number : the query's place in its frame, which is also that of its `Reconstruction`.
+    person_id : the person the contact was asked for.
     """
 
     object_label: str
@@ -420,6 +426,7 @@ class ObjectAffordance:
     mesh_source: str = "library"
     object_id: str = ""
     number: int = 0
+    person_id: str = ""
 
 
 @dataclass(frozen=True)

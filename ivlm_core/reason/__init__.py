@@ -3,6 +3,7 @@
 from ivlm_core.reason.decoding import Continuation
 from ivlm_core.reason.image import clip_pixels
 from ivlm_core.reason.lora import attach_lora, merge_lora
+from ivlm_core.reason.people import pictures_of_people
 from ivlm_core.reason.prompts import AFFORDANCES, Question, affordance_in, contact_questions, mode_questions
 from ivlm_core.reason.quantize import quantize_language_model
 from ivlm_core.reason.reasoner import ImagePrefix, Reasoner, Reasoning
@@ -22,5 +23,6 @@ __all__ = [
     "contact_questions",
     "merge_lora",
     "mode_questions",
+    "pictures_of_people",
     "quantize_language_model",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -354,13 +354,17 @@ class _Failure:
 def _names(requests: Sequence[FitRequest], looks: Sequence[_Look]) -> list[str]:
     """What each object is remembered by: its identifier, or its label and its place among those, from left to right.
 
-    Detectors without identifiers list by score, which changes from frame to frame.
+    Detectors without identifiers list by score, which changes from frame to frame. An object that is asked about for
+    several people is remembered for each of them.
     """
     names: list[str] = [""] * len(requests)
     taken: set[str] = set()
+    asked = Counter(request.query.object_id for request in requests)
     nameless: dict[str, list[tuple[float, int]]] = {}
     for number, (request, look) in enumerate(zip(requests, looks, strict=True)):
         name = request.query.object_id
+        if name and asked[name] > 1 and request.query.person_id:
+            name = f"{name} of {request.query.person_id}"
         if name and name not in taken:
             taken.add(name)
             # No label and place spells like an identifier.
