@@ -241,14 +241,20 @@ def _add_contacts(frames: dict[FrameKey, dict[str, RecordedContact]], message: A
     for item in message.contacts if human else message.affordances:
         contact = contacts.get(item.object_id, RecordedContact(item.object_label))
         if human:
-            body = _vertex_values(item, item.probabilities, topic)
+            body = vertex_values(item, item.probabilities, topic)
             contact = replace(contact, body_model=item.body_model, body=body)
         else:
-            contact = replace(contact, thing=_vertex_values(item, item.values, topic))
+            contact = replace(contact, thing=vertex_values(item, item.values, topic))
         contacts[item.object_id] = contact
 
 
-def _vertex_values(item: Any, values: FloatArray, topic: str) -> VertexValues:
+def vertex_values(item: Any, values: FloatArray, topic: str) -> VertexValues:
+    """The sparse map of one HumanContact (its `probabilities`) or ObjectAffordance (its `values`) of a topic.
+
+    Raises
+    ------
+    InputError : lists of different lengths, vertices that the mesh does not have, or values outside [0, 1].
+    """
     indices, count = item.vertex_indices, int(item.vertex_count)
     if len(indices) != len(values):
         raise InputError(topic, f"lists {len(indices)} vertices with {len(values)} values", "record the bag anew")
