@@ -5,7 +5,6 @@ Pixel coordinates are whole numbers at pixel centres; frames are optical (+x rig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -195,7 +194,3 @@ def _put(nearest: NDArray[np.float64], points: NDArray[np.float64], target: Came
 def _matrix(camera: CameraIntrinsics) -> NDArray[np.float64]:
     return np.array([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
 
-
-def is_distorted(coefficients: Sequence[float]) -> bool:
-    """Whether any distortion coefficient says something."""
-    return any(value != 0.0 for value in coefficients)

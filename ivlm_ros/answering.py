@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ivlm_core.cameras import Rectifier
 from ivlm_core.errors import InputError, IvlmError
-from ivlm_core.types import BodyKeypoints, FloatArray, Frame, FrameResult, ObjectQuery, PosedBody, Reconstruction
+from ivlm_core.types import (
+    BodyKeypoints,
+    CameraIntrinsics,
+    FloatArray,
+    Frame,
+    FrameResult,
+    ObjectQuery,
+    PosedBody,
+    Reconstruction,
+)
 from ivlm_ros.conversions import (
-    intrinsics_from_camera_info,
+    camera_from_info,
     queries_from_objects,
     rgb_from_compressed,
     rgb_from_image,
     stamp_ns,
 )
-from ivlm_ros.scene_inputs import SceneMessages, check_frame, depth_from_image, people_from_bodies
+from ivlm_ros.detections import people_of
+from ivlm_ros.people import pair_people
+from ivlm_ros.scene_inputs import SceneMessages, check_frame, depth_for_image, people_from_bodies
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
     from ivlm_ros.msg import DetectedObject
 
+# What detectors call people.
+PERSON_LABELS = ("person",)
 # Refused inputs that the reason of a missing pose names.
 MOST_REASONS = 3
 
@@ -34,7 +48,13 @@ class Runnable(Protocol):
 
     profile: Any
 
-    def run(self, frame: Frame, queries: Sequence[ObjectQuery], follow: bool = True) -> FrameResult:
+    def run(
+        self,
+        frame: Frame,
+        queries: Sequence[ObjectQuery],
+        follow: bool = True,
+        begins: Callable[[str], None] | None = None,
+    ) -> FrameResult:
         """Answer the queries for one frame, of the stream in which objects are followed or by itself."""
         ...
 
@@ -48,6 +68,7 @@ class Question:
     refused : one error for each detection, camera_info, person or depth that cannot be used; the rest goes on without.
     withheld : those of them that poses depend on.
     seconds : wall time of the conversion.
+    rectifier : what the image was rectified by, or None.
     """
 
     frame: Frame
@@ -55,6 +76,7 @@ class Question:
     refused: tuple[IvlmError, ...] = field(default=())
     withheld: tuple[IvlmError, ...] = field(default=())
     seconds: float = 0.0
+    rectifier: Rectifier | None = None
 
     @property
     def detections_refused(self) -> tuple[IvlmError, ...]:
@@ -69,12 +91,18 @@ def question_from_messages(
     camera_info: CameraInfo | None,
     max_objects: int,
     scene: SceneMessages | None = None,
+    rectify: bool = False,
+    person_labels: Sequence[str] = PERSON_LABELS,
 ) -> Question:
     """Convert one image and the objects (or, where given, the labels) to ask about.
 
     Parameters
     ----------
+    objects : the detections, or what has their attributes (see `ivlm_ros.detections`).
     scene : what came with the image where objects are fitted into the scene; None where they are not.
+    rectify : whether the lens's distortion, as camera_info tells it, is to be taken out of the image and out of what
+        was found in it.
+    person_labels : the detections that are people (see `pair_people`).
 
     Raises
     ------
@@ -83,26 +111,17 @@ def question_from_messages(
     start = time.perf_counter()
     # By its fields, not its class: those of a bag that is read without ROS are other classes.
     rgb = rgb_from_compressed(image) if hasattr(image, "format") else rgb_from_image(image)
-    size = rgb.shape[:2]
+    size = (rgb.shape[0], rgb.shape[1])
     withheld: list[IvlmError] = []
-    intrinsics = None
+    intrinsics, rectifier = None, None
     if camera_info is not None:
         try:
-            intrinsics = intrinsics_from_camera_info(camera_info)
-            if intrinsics is None and scene is not None:
-                raise InputError("camera_info.k", "says that the camera is not calibrated (fx is 0)", "calibrate it")
-            if intrinsics is not None and (intrinsics.height, intrinsics.width) != size:
-                found, intrinsics = (intrinsics.width, intrinsics.height), None
-                raise InputError(
-                    "camera_info.width",
-                    f"it is for {found} px, the image is {(size[1], size[0])} px",
-                    "remap camera_info",
-                )
+            intrinsics, rectifier = _camera(camera_info, size, rectify, needed=scene is not None)
         except IvlmError as error:
             withheld.append(error)
     metres, people, joints = None, tuple[PosedBody, ...](), tuple[BodyKeypoints, ...]()
     if scene is not None:
-        metres, people, joints, wrong = _scene(scene, image, (size[0], size[1]))
+        metres, people, joints, wrong = _scene(scene, image, size, intrinsics, rectifier)
         withheld += wrong
     refused = list(withheld)
     if labels:
@@ -110,31 +129,54 @@ def question_from_messages(
         if len(labels) > max_objects:
             refused.append(InputError("labels", f"are {len(labels)}", f"max_objects allows {max_objects}: raise it"))
     else:
-        queries, errors = queries_from_objects(objects, (size[0], size[1]), max_objects)
-        refused += errors
-    given = len(scene.bodies.bodies) if scene is not None and scene.bodies is not None else 0
+        found, errors = queries_from_objects(objects, size)
+        if rectifier is not None:
+            found, bent = _rectified(found, rectifier)
+            errors += bent
+        queries, left_out = _strongest(pair_people(found, person_labels), max_objects)
+        refused += errors + left_out
+    given = len(people_of(scene.bodies)) if scene is not None and scene.bodies is not None else 0
     unusable = max(0, given - len(people) - len(joints))
+    if rectifier is not None:
+        rgb = rectifier.picture(rgb)
     frame = Frame(rgb, intrinsics, metres, stamp_ns(image.header), image.header.frame_id, people, joints, unusable)
-    return Question(frame, tuple(queries), tuple(refused), tuple(withheld), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Question(frame, tuple(queries), tuple(refused), tuple(withheld), seconds, rectifier)
+
+
+def _camera(
+    camera_info: CameraInfo, size: tuple[int, int], rectify: bool, needed: bool
+) -> tuple[CameraIntrinsics | None, Rectifier | None]:
+    """The camera of an image of `size` (H, W), after rectification."""
+    camera, rectifier = camera_from_info(camera_info, rectify)
+    if camera is None and needed:
+        raise InputError("camera_info.k", "says that the camera is not calibrated (fx is 0)", "calibrate it")
+    if camera is not None and (camera.height, camera.width) != size:
+        told = f"it is for {(camera.width, camera.height)} px, the image is {(size[1], size[0])} px"
+        raise InputError("camera_info.width", told, "remap camera_info")
+    return camera, rectifier
 
 
 def _scene(
-    scene: SceneMessages, image: Image | CompressedImage, size: tuple[int, int]
+    scene: SceneMessages,
+    image: Image | CompressedImage,
+    size: tuple[int, int],
+    camera: CameraIntrinsics | None,
+    rectifier: Rectifier | None,
 ) -> tuple[FloatArray | None, tuple[PosedBody, ...], tuple[BodyKeypoints, ...], list[IvlmError]]:
     """Depth, posed bodies and people's joints in the image, and what of them cannot be used."""
     metres, people, joints = None, tuple[PosedBody, ...](), tuple[BodyKeypoints, ...]()
     wrong: list[IvlmError] = []
     if scene.depth is not None:
         try:
-            check_frame(
-                scene.depth.header, image.header, "depth", "publish depth that is registered to the colour image"
-            )
-            metres = depth_from_image(scene.depth, size)
+            metres = depth_for_image(scene, image.header, size, camera, rectifier)
         except IvlmError as error:
             wrong.append(error)
     if scene.bodies is not None:
-        people, joints, errors = people_from_bodies(scene.bodies.bodies, scene.body_paths)
+        people, joints, errors = people_from_bodies(people_of(scene.bodies), scene.body_paths)
         wrong += errors
+        if rectifier is not None:
+            joints = tuple(rectifier.keypoints(person) for person in joints)
         try:
             check_frame(scene.bodies.header, image.header, "bodies", "publish bodies in the image's optical frame")
         except IvlmError as error:
@@ -145,20 +187,48 @@ def _scene(
     return metres, people, joints, wrong
 
 
-def ask(pipeline: Runnable, question: Question, follow: bool = True) -> FrameResult:
+def _rectified(queries: Sequence[ObjectQuery], rectifier: Rectifier) -> tuple[list[ObjectQuery], list[IvlmError]]:
+    """The queries in the rectified picture, and an error for each whose box has no place there."""
+    found: list[ObjectQuery] = []
+    errors: list[IvlmError] = []
+    for query in queries:
+        try:
+            box = rectifier.box(query.box_xyxy) if query.box_xyxy is not None else None
+            mask = rectifier.mask(query.mask) if query.mask is not None else None
+            found.append(replace(query, box_xyxy=box, mask=mask))
+        except IvlmError as error:
+            errors.append(error)
+    return found, errors
+
+
+def _strongest(queries: Sequence[ObjectQuery], limit: int) -> tuple[list[ObjectQuery], list[IvlmError]]:
+    """The `limit` queries with the highest scores, in their order, and an error where there are more."""
+    if len(queries) <= limit:
+        return list(queries), []
+    kept = sorted(sorted(range(len(queries)), key=lambda place: -queries[place].score)[:limit])
+    told = InputError("objects", f"{len(queries)} are to be asked about", f"the {limit} with the highest scores are")
+    return [queries[place] for place in kept], [told]
+
+
+def ask(
+    pipeline: Runnable, question: Question, follow: bool = True, begins: Callable[[str], None] | None = None
+) -> FrameResult:
     """The pipeline's result; without queries an empty one, and the model does not run.
 
     Parameters
     ----------
     follow : whether the question belongs to the stream in which objects and people are followed.
+    begins : told the name of every stage before it begins; what it raises ends the run.
 
     Raises
     ------
     IvlmError and whatever else the model raises.
     """
     if question.queries:
-        asked = question.frame, question.queries
-        result = pipeline.run(*asked) if follow else pipeline.run(*asked, follow=False)
+        options: dict[str, Any] = {} if follow else {"follow": False}
+        if begins is not None:
+            options["begins"] = begins
+        result = pipeline.run(question.frame, question.queries, **options)
         return _explained(result, question.withheld)
     return FrameResult(
         (),

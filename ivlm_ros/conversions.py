@@ -7,6 +7,7 @@ checks every element of anything else (tens of milliseconds for one image).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ivlm_core.datasets.image_messages import (
     COLOR_ENCODINGS,
     MASK_ENCODINGS,
     MAX_COMPRESSED_BYTES,
+    camera_from_info,
     check_image,
     image_pixels,
     intrinsics_from_camera_info,
@@ -31,16 +33,19 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
+    from ivlm_core.cameras import Rectifier
     from ivlm_ros.msg import DetectedObject
 
 __all__ = [
     "COLOR_ENCODINGS",
     "MASK_ENCODINGS",
     "MAX_COMPRESSED_BYTES",
+    "camera_from_info",
     "check_image",
     "image_from_contacts",
     "image_from_rgb",
     "intrinsics_from_camera_info",
+    "is_raw",
     "mask_from_image",
     "queries_from_objects",
     "query_from_object",
@@ -48,6 +53,21 @@ __all__ = [
     "rgb_from_image",
     "stamp_ns",
 ]
+
+
+# Topics whose name says that their pictures are rectified.
+RECTIFIED = re.compile(r"(?:^|[/_])rect(?:ified)?(?:[/_]|$)")
+
+
+def is_raw(choice: str, topic: str, reconstruct: bool) -> bool:
+    """Whether the pictures of a topic are to be rectified.
+
+    Parameters
+    ----------
+    choice : the parameter `rectify`: `on`, `off`, or `auto`, where it matters: with `reconstruct`, unless the topic's
+        name says that the pictures are rectified already (`image_rect`).
+    """
+    return choice == "on" or (choice == "auto" and reconstruct and RECTIFIED.search(topic) is None)
 
 
 def mask_from_image(message: Image, image_size: tuple[int, int], field: str = "mask") -> NDArray[np.bool_] | None:
@@ -130,11 +150,18 @@ def image_from_rgb(rgb: ByteArray, header: Header) -> Image:
     return message
 
 
-def image_from_contacts(contacts: Sequence[ImageContact], header: Header) -> Image:
-    """Contact on the picture as a mono8 Image of its size: the greatest probability of any object, 0…255 for 0…1."""
+def image_from_contacts(contacts: Sequence[ImageContact], header: Header, rectifier: Rectifier | None = None) -> Image:
+    """Contact on the picture as a mono8 Image of its size: the greatest probability of any object, 0…255 for 0…1.
+
+    Parameters
+    ----------
+    rectifier : what the picture was rectified by before it was looked at; the contact is put back onto the raw one.
+    """
     from sensor_msgs.msg import Image
 
     strongest = np.max([contact.probability for contact in contacts], axis=0)
+    if rectifier is not None:
+        strongest = rectifier.back(strongest)
     grey = np.round(strongest * 255.0).astype(np.uint8)
     message = Image(header=header, height=grey.shape[0], width=grey.shape[1], encoding="mono8", step=grey.shape[1])
     message.data.frombytes(grey)  # type: ignore[attr-defined, unused-ignore]

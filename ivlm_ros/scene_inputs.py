@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ivlm_core.cameras import Rectifier, register_depth
 from ivlm_core.errors import InputError, IvlmError, shown
-from ivlm_core.types import COCO_KEYPOINTS, BodyKeypoints, FloatArray, PosedBody
-from ivlm_ros.conversions import check_image
+from ivlm_core.types import COCO_KEYPOINTS, BodyKeypoints, CameraIntrinsics, FloatArray, PosedBody
+from ivlm_ros.conversions import camera_from_info, check_image
 
 if TYPE_CHECKING:
-    from sensor_msgs.msg import Image
+    from numpy.typing import NDArray
+    from sensor_msgs.msg import CameraInfo, Image
     from std_msgs.msg import Header
 
-    from ivlm_ros.msg import HumanBody, HumanBodyArray
+    from ivlm_ros.msg import HumanBody
 
 # encoding → (channels, bytes per channel).
 DEPTH_ENCODINGS = {"16UC1": (1, 2), "mono16": (1, 2), "32FC1": (1, 4)}
@@ -35,13 +37,18 @@ class SceneMessages:
 
     Attributes
     ----------
-    bodies, depth : the image's people and its depth, or None.
+    bodies : the image's people, as `HumanBodyArray` or as a detector's message (see `ivlm_ros.detections`); or None.
+    depth : the image's depth, or None. depth_info : the depth camera's own CameraInfo; None where depth is registered
+        to the image.
     body_paths : body model → its file, for those that are not shipped.
+    between : (frame, other frame) → (4, 4) from the other's coordinates to the first's, metres, or an InputError.
     """
 
-    bodies: HumanBodyArray | None = None
+    bodies: Any = None
     depth: Image | None = None
+    depth_info: CameraInfo | None = None
     body_paths: Mapping[str, Path] = field(default_factory=dict)
+    between: Callable[[str, str], NDArray[np.float64]] | None = None
 
 
 def check_frame(header: Header, image_header: Header, name: str, remedy: str) -> None:
@@ -56,26 +63,78 @@ def check_frame(header: Header, image_header: Header, name: str, remedy: str) ->
         raise InputError(f"{name}.header.frame_id", f"is {shown(own)}, the image's is {shown(wanted)}", remedy)
 
 
-def depth_from_image(message: Image, image_size: tuple[int, int]) -> FloatArray:
+def depth_for_image(
+    scene: SceneMessages,
+    header: Header,
+    size: tuple[int, int],
+    camera: CameraIntrinsics | None,
+    rectifier: Rectifier | None = None,
+) -> FloatArray:
+    """The depth that came with an image, on the image's pixels: (H, W) float32 metres, NaN where unknown.
+
+    Parameters
+    ----------
+    header, size, camera : of the image; its height and width, and its camera after rectification.
+    rectifier : what the image was rectified by; depth that is registered to the raw image goes the same way.
+
+    Raises
+    ------
+    InputError : as `depth_from_image`; or the depth is in another frame or of another size and cannot be brought over.
+    """
+    depth, info = scene.depth, scene.depth_info
+    assert depth is not None
+    metres = depth_from_image(depth)
+    remedy = "publish depth that is registered to the colour image, or its camera on depth_camera_info"
+    if info is None:
+        check_frame(depth.header, header, "depth", remedy)
+        if metres.shape != tuple(size):
+            told = f"the depth image is {depth.width}×{depth.height} px, the image {size[1]}×{size[0]} px"
+            raise InputError("depth.width", told, remedy)
+        return rectifier.depth(metres) if rectifier is not None else metres
+    try:
+        own, lens = camera_from_info(info, rectify=rectifier is not None)
+    except InputError as error:
+        raise InputError(f"depth_{error.field}", error.problem, error.remedy) from error
+    if own is None:
+        raise InputError("depth_camera_info.k", "says that the camera is not calibrated (fx is 0)", "calibrate it")
+    if (own.height, own.width) != metres.shape:
+        told = f"is for {own.width}×{own.height} px, the depth image is {depth.width}×{depth.height} px"
+        raise InputError("depth_camera_info.width", told, "remap depth_camera_info")
+    if camera is None:
+        raise InputError("camera_info", "is missing, and depth is not registered to the image", "publish it")
+    transform = _between(scene, header, depth.header)
+    if lens is not None:
+        metres = lens.depth(metres)
+    if transform is None and own == camera:
+        return metres
+    return register_depth(metres, own, camera, transform)
+
+
+def _between(scene: SceneMessages, header: Header, other: Header) -> NDArray[np.float64] | None:
+    """(4, 4) from the depth's frame to the image's, or None where they are one."""
+    wanted, own = header.frame_id.lstrip("/"), other.frame_id.lstrip("/")
+    if not own or not wanted or own == wanted:
+        return None
+    if scene.between is None:
+        check_frame(other, header, "depth", "publish depth that is registered to the colour image")
+        return None
+    return scene.between(wanted, own)
+
+
+def depth_from_image(message: Image) -> FloatArray:
     """A depth image (REP 118) as (H, W) float32 metres, NaN where nothing was measured.
 
     16UC1 holds millimetres with 0 for unknown, 32FC1 metres with NaN, infinity or 0 for unknown.
 
     Raises
     ------
-    InputError : another encoding, an inconsistent message, or one that is not of the image's size (H, W).
+    InputError : another encoding, or an inconsistent message.
     """
     if message.encoding not in DEPTH_ENCODINGS:
         raise InputError(
             "depth.encoding", f"is {shown(message.encoding)}", "publish 16UC1 (millimetres) or 32FC1 (metres)"
         )
     check_image(message, "depth", DEPTH_ENCODINGS)
-    if (message.height, message.width) != tuple(image_size):
-        raise InputError(
-            "depth.width",
-            f"the depth image is {message.width}×{message.height} px, the image {image_size[1]}×{image_size[0]} px",
-            "publish depth that is registered to the colour image",
-        )
     size = DEPTH_ENCODINGS[message.encoding][1]
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : message.width * size]
     kind = np.dtype("u2" if size == 2 else "f4").newbyteorder(">" if message.is_bigendian else "<")

@@ -19,12 +19,16 @@ from PIL import Image as PilImage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from ivlm_core.cameras import Rectifier
 from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.types import CameraIntrinsics
 from ivlm_ros import conversions
 from ivlm_ros.conversions import (
     COLOR_ENCODINGS,
+    camera_from_info,
     image_from_rgb,
     intrinsics_from_camera_info,
+    is_raw,
     mask_from_image,
     queries_from_objects,
     query_from_object,
@@ -209,6 +213,78 @@ def test_camera_info_becomes_intrinsics() -> None:
     assert intrinsics is not None
     assert (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy) == (500.0, 510.0, 319.5, 239.5)
     assert (intrinsics.width, intrinsics.height) == (640, 480)
+
+
+RAW_K = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
+RECTIFIED_P = [450.0, 0.0, 318.0, 0.0, 0.0, 452.0, 242.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_a_rectified_picture_has_the_projection_of_its_camera() -> None:
+    message = CameraInfo(width=640, height=480, k=RAW_K, p=RECTIFIED_P, d=[-0.2, 0.1, 0.0, 0.0, 0.0])
+    camera, rectifier = camera_from_info(message)
+    assert camera == CameraIntrinsics(450.0, 452.0, 318.0, 242.0, 640, 480)
+    assert rectifier is None
+
+
+def test_a_raw_picture_is_rectified_into_the_projection() -> None:
+    lens = {"d": [-0.2, 0.1, 0.0, 0.0, 0.0], "distortion_model": "plumb_bob"}
+    camera, rectifier = camera_from_info(CameraInfo(width=640, height=480, k=RAW_K, p=RECTIFIED_P, **lens), True)
+    assert camera == CameraIntrinsics(450.0, 452.0, 318.0, 242.0, 640, 480)
+    assert rectifier == Rectifier(
+        CameraIntrinsics(500.0, 500.0, 320.0, 240.0, 640, 480), camera, "plumb_bob", (-0.2, 0.1, 0.0, 0.0, 0.0)
+    )
+    again = camera_from_info(CameraInfo(width=640, height=480, k=RAW_K, p=RECTIFIED_P, **lens), True)[1]
+    assert again is rectifier, "its maps must not be made anew for every frame"
+
+
+def test_a_raw_picture_without_distortion_stays_as_it_is() -> None:
+    message = CameraInfo(width=640, height=480, k=RAW_K, p=RECTIFIED_P, d=[0.0] * 5, distortion_model="plumb_bob")
+    camera, rectifier = camera_from_info(message, True)
+    assert camera == CameraIntrinsics(500.0, 500.0, 320.0, 240.0, 640, 480)
+    assert rectifier is None
+
+
+def test_region_and_binning_make_the_camera_of_the_picture() -> None:
+    message = CameraInfo(width=1280, height=960, k=[1000.0, 0.0, 640.0, 0.0, 1000.0, 480.0, 0.0, 0.0, 1.0])
+    message.binning_x = message.binning_y = 2
+    message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height = 100, 60, 800, 600
+    assert camera_from_info(message)[0] == CameraIntrinsics(500.0, 500.0, 270.0, 210.0, 400, 300)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"distortion_model": "fov"}, "camera_info.distortion_model"),
+        ({"distortion_model": "x" * 100_000}, "camera_info.distortion_model"),
+        ({"d": [0.1] * 3}, "camera_info.d"),
+        ({"d": [float("nan")] * 5}, "camera_info.d"),
+        ({"p": [float("inf")] + [0.0] * 11}, "camera_info.p"),
+    ],
+)
+def test_a_lens_that_makes_no_sense_names_the_field(fields: dict[str, Any], field: str) -> None:
+    lens = {"d": [0.1] * 5, "distortion_model": "plumb_bob", **fields}
+    with pytest.raises(InputError) as caught:
+        camera_from_info(CameraInfo(width=640, height=480, k=RAW_K, **lens), True)
+    assert caught.value.field == field
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("choice", "topic", "reconstruct", "raw"),
+    [
+        ("on", "/camera/image_rect", False, True),
+        ("off", "/camera/image_raw", True, False),
+        ("auto", "/camera/image_raw", True, True),
+        ("auto", "/camera/image_raw", False, False),
+        ("auto", "/camera/image_rect", True, False),
+        ("auto", "/camera/image_rect_color", True, False),
+        ("auto", "/camera/color/image_rect/compressed", True, False),
+        ("auto", "/rectify_me/image", True, True),
+        ("auto", "/direction/image", True, True),
+    ],
+)
+def test_what_is_to_be_rectified(choice: str, topic: str, reconstruct: bool, raw: bool) -> None:
+    assert is_raw(choice, topic, reconstruct) is raw
 
 
 def test_uncalibrated_camera_has_no_intrinsics() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ pytest.importorskip("ivlm_ros.msg")
 
 from geometry_msgs.msg import Vector3
 from ivlm_ros.msg import HumanBody
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ivlm_core.bodies import load_body
+from ivlm_core.cameras import Rectifier
 from ivlm_core.errors import InputError, IvlmError
-from ivlm_core.types import BodyKeypoints, PosedBody
-from ivlm_ros.scene_inputs import MOST_PEOPLE, check_frame, depth_from_image, people_from_bodies
+from ivlm_core.types import BodyKeypoints, CameraIntrinsics, PosedBody
+from ivlm_ros.scene_inputs import (
+    MOST_PEOPLE,
+    SceneMessages,
+    check_frame,
+    depth_for_image,
+    depth_from_image,
+    people_from_bodies,
+)
 
 KEYPOINTS = array("f", [20.0, 30.0, 0.9] * 17)
 JOINTS = 104  # of Anny
@@ -53,7 +62,7 @@ SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 def test_millimetres_become_metres_and_zero_is_unknown(
     values: np.ndarray, encoding: str, padding: int, big: bool
 ) -> None:
-    depth = depth_from_image(image(values, encoding, padding, big), values.shape)
+    depth = depth_from_image(image(values, encoding, padding, big))
     assert (depth.dtype, depth.shape) == (np.float32, values.shape)
     np.testing.assert_allclose(depth, np.where(values > 0, values / 1000.0, np.nan), rtol=1e-6)
 
@@ -64,7 +73,7 @@ def test_millimetres_become_metres_and_zero_is_unknown(
     big=st.booleans(),
 )
 def test_metres_stay_and_whatever_is_no_distance_is_unknown(values: np.ndarray, padding: int, big: bool) -> None:
-    depth = depth_from_image(image(values, "32FC1", padding, big), values.shape)
+    depth = depth_from_image(image(values, "32FC1", padding, big))
     with np.errstate(invalid="ignore"):
         good = np.isfinite(values) & (values > 0)
     np.testing.assert_array_equal(depth, np.where(good, values, np.float32(np.nan)))
@@ -73,7 +82,7 @@ def test_metres_stay_and_whatever_is_no_distance_is_unknown(values: np.ndarray, 
 def test_the_message_is_not_written_to() -> None:
     message = image(np.array([[0.0, -1.0, np.inf, 2.5]]), "32FC1")
     before = bytes(message.data)
-    depth = depth_from_image(message, (1, 4))
+    depth = depth_from_image(message)
     depth += 1
     assert bytes(message.data) == before
 
@@ -97,15 +106,89 @@ def test_inconsistent_depth_is_refused_by_its_field(fields: dict[str, Any], fiel
     for name, value in fields.items():
         setattr(message, name, value)
     with pytest.raises(InputError) as caught:
-        depth_from_image(message, (2, 4))
+        depth_from_image(message)
     assert caught.value.field == field
     assert caught.value.remedy
     assert len(str(caught.value)) < 500
 
 
 def test_depth_of_another_size_is_refused_with_what_to_do() -> None:
+    scene = SceneMessages(depth=image(np.ones((2, 4)), "16UC1"))
     with pytest.raises(InputError, match=r"depth\.width: .*4×2 px, the image 8×4 px.*registered"):
-        depth_from_image(image(np.ones((2, 4)), "16UC1"), (4, 8))
+        depth_for_image(scene, Header(), (4, 8), None)
+
+
+def info(camera: CameraIntrinsics, **fields: Any) -> CameraInfo:
+    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    return CameraInfo(width=camera.width, height=camera.height, k=k, **fields)
+
+
+DEPTH_CAMERA = CameraIntrinsics(4.0, 4.0, 1.5, 0.5, 4, 2)
+COLOR_CAMERA = CameraIntrinsics(8.0, 8.0, 3.5, 1.5, 8, 4)
+
+
+def framed(name: str) -> Image:
+    message = image(np.full((2, 4), 2000), "16UC1")
+    message.header.frame_id = name
+    return message
+
+
+def test_depth_of_another_camera_is_brought_to_the_image() -> None:
+    scene = SceneMessages(depth=framed("depth"), depth_info=info(DEPTH_CAMERA), between=lambda *_: np.eye(4))
+    depth = depth_for_image(scene, Header(frame_id="color"), (4, 8), COLOR_CAMERA)
+    assert depth.shape == (4, 8)
+    assert (depth == 2.0).all()
+
+
+def test_the_transform_is_asked_for_from_the_depth_to_the_image() -> None:
+    asked = []
+
+    def between(target: str, source: str) -> np.ndarray:
+        asked.append((target, source))
+        moved = np.eye(4)
+        moved[2, 3] = 0.5
+        return moved
+
+    scene = SceneMessages(depth=framed("/depth"), depth_info=info(DEPTH_CAMERA), between=between)
+    depth = depth_for_image(scene, Header(frame_id="color"), (4, 8), COLOR_CAMERA)
+    assert asked == [("color", "depth")]
+    assert np.nanmax(depth) == np.nanmin(depth) == 2.5
+
+
+def test_registered_depth_needs_no_transform() -> None:
+    def never(*_: str) -> np.ndarray:
+        raise AssertionError
+
+    scene = SceneMessages(depth=framed("color"), depth_info=info(DEPTH_CAMERA), between=never)
+    depth = depth_for_image(scene, Header(frame_id="color"), (2, 4), DEPTH_CAMERA)
+    assert (depth == 2.0).all()
+
+
+@pytest.mark.parametrize(
+    ("own", "camera", "field"),
+    [
+        (info(CameraIntrinsics(4.0, 4.0, 1.5, 0.5, 5, 2)), COLOR_CAMERA, "depth_camera_info.width"),
+        (CameraInfo(width=4, height=2), COLOR_CAMERA, "depth_camera_info.k"),
+        (info(replace(DEPTH_CAMERA, fx=-1.0)), COLOR_CAMERA, "depth_camera_info.k"),
+        (info(DEPTH_CAMERA), None, "camera_info"),
+        (info(DEPTH_CAMERA), COLOR_CAMERA, "depth.header.frame_id"),
+    ],
+)
+def test_depth_that_cannot_be_brought_over_is_refused(
+    own: CameraInfo, camera: CameraIntrinsics | None, field: str
+) -> None:
+    scene = SceneMessages(depth=framed("depth"), depth_info=own)
+    with pytest.raises(InputError) as caught:
+        depth_for_image(scene, Header(frame_id="color"), (4, 8), camera)
+    assert caught.value.field == field
+    assert caught.value.remedy
+
+
+def test_registered_depth_is_rectified_with_its_image() -> None:
+    lens = Rectifier(COLOR_CAMERA, COLOR_CAMERA, "plumb_bob", (-0.2, 0.0, 0.0, 0.0))
+    values = np.arange(1, 33, dtype=np.float32).reshape(4, 8)
+    scene = SceneMessages(depth=image(values, "32FC1"))
+    np.testing.assert_array_equal(depth_for_image(scene, Header(), (4, 8), COLOR_CAMERA, lens), lens.depth(values))
 
 
 @pytest.mark.parametrize(

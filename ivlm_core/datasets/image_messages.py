@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ivlm_core.cameras import Rectifier
 from ivlm_core.errors import InputError, IvlmError, shown
 from ivlm_core.types import MAX_IMAGE_SIDE, ByteArray, CameraIntrinsics
 
@@ -135,22 +137,64 @@ def rgb_from_compressed(message: Any) -> ByteArray:
         ) from error
 
 
-def intrinsics_from_camera_info(message: Any) -> CameraIntrinsics | None:
-    """The pinhole part of a CameraInfo, or None where the camera says that it is not calibrated (fx is 0).
+def camera_from_info(message: Any, rectify: bool = False) -> tuple[CameraIntrinsics | None, Rectifier | None]:
+    """The pinhole camera of a picture and, where the picture is still to be rectified, what rectifies it.
+
+    Parameters
+    ----------
+    message : a CameraInfo; its K and D belong to the raw picture, its P to the rectified one; region of interest and
+        binning count.
+    rectify : whether the picture is the raw one. Else P is its camera, or K where no P is given.
+
+    Returns
+    -------
+    the camera after rectification, or None where the message says that it is not calibrated (fx is 0); None in place of
+    the second where nothing is to be done.
 
     Raises
     ------
-    InputError : naming `camera_info.k`, `.width` or `.height`.
+    InputError : naming `camera_info.k`, `.p`, `.d`, `.distortion_model`, `.width` or `.height`.
     """
-    fx, fy, cx, cy = (float(message.k[index]) for index in (0, 4, 2, 5))
+    raw = _pinhole(message, "k", (0, 4, 2, 5))
+    if raw is None:
+        return None, None
+    target = _pinhole(message, "p", (0, 5, 2, 6)) or raw
+    if not rectify:
+        return target, None
+    if not any(value != 0.0 for value in message.d):
+        return raw, None
+    return target, _rectifier(raw, target, str(message.distortion_model), tuple(float(value) for value in message.d))
+
+
+def intrinsics_from_camera_info(message: Any) -> CameraIntrinsics | None:
+    """The camera of a rectified picture, or None where it is not calibrated; see `camera_from_info`."""
+    return camera_from_info(message)[0]
+
+
+# Building the maps takes longer than using them.
+@lru_cache(maxsize=4)
+def _rectifier(raw: CameraIntrinsics, target: CameraIntrinsics, model: str, numbers: tuple[float, ...]) -> Rectifier:
+    return Rectifier(raw, target, model, numbers)
+
+
+def _pinhole(message: Any, name: str, places: tuple[int, ...]) -> CameraIntrinsics | None:
+    """The camera in a matrix of the message, for the part of the sensor that is in the picture; None where fx is 0."""
+    matrix = getattr(message, name)
+    fx, fy, cx, cy = (float(matrix[place]) for place in places)
     if fx == 0.0:
         return None
-    if not all(math.isfinite(value) for value in message.k) or fx <= 0.0 or fy <= 0.0:
-        raise InputError("camera_info.k", f"is fx={fx}, fy={fy}, cx={cx}, cy={cy}", "calibrate the camera")
+    if not all(math.isfinite(value) for value in matrix) or fx <= 0.0 or fy <= 0.0:
+        raise InputError(f"camera_info.{name}", f"is fx={fx}, fy={fy}, cx={cx}, cy={cy}", "calibrate the camera")
     for side in ("width", "height"):
         if not 1 <= getattr(message, side) <= MAX_IMAGE_SIDE:
             raise InputError(f"camera_info.{side}", f"is {getattr(message, side)}", "give the image's size in pixels")
-    return CameraIntrinsics(fx, fy, cx, cy, int(message.width), int(message.height))
+    roi, across, down = message.roi, max(1, int(message.binning_x)), max(1, int(message.binning_y))
+    # A region without a size stands for the whole sensor.
+    left, top = (int(roi.x_offset), int(roi.y_offset)) if roi.width and roi.height else (0, 0)
+    width, height = (roi.width, roi.height) if roi.width and roi.height else (message.width, message.height)
+    return CameraIntrinsics(
+        fx / across, fy / down, (cx - left) / across, (cy - top) / down, int(width) // across, int(height) // down
+    )
 
 
 def image_pixels(message: Any, layout: tuple[int, int]) -> NDArray[np.uint8]:
