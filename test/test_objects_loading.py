@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ivlm_core.errors import MeshError
-from ivlm_core.objects import library_labels, library_mesh, load_mesh, loading, write_glb
+from ivlm_core.objects import (
+    glb_bytes,
+    library_labels,
+    library_mesh,
+    load_glb_parts,
+    load_mesh,
+    loading,
+    write_glb,
+)
 from ivlm_core.types import Mesh
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
@@ -137,6 +145,36 @@ def test_scene_nodes_are_placed(tmp_path: Path) -> None:
     loaded = load_mesh(tmp_path / "two.glb")
     assert len(loaded.faces) == 24
     np.testing.assert_allclose(np.ptp(loaded.vertices, axis=0), [6, 1, 1], atol=1e-6)
+
+
+def test_parts_of_a_scene_keep_names_places_and_colors(tmp_path: Path) -> None:
+    scene = trimesh.Scene()
+    colors = np.random.default_rng(0).integers(0, 256, (len(library_mesh("cup").vertices), 3), dtype=np.uint8)
+    placed = {"0 person": ("cup", colors, [1.0, 2.0, 3.0]), "1 chair": ("chair", None, [0.0, 0.0, -1.0])}
+    for name, (label, painted, to) in placed.items():
+        mesh = library_mesh(label)
+        part = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, vertex_colors=painted)
+        scene.add_geometry(
+            part, node_name=name, geom_name=name, transform=trimesh.transformations.translation_matrix(to)
+        )
+    path = tmp_path / "scene.glb"
+    path.write_bytes(trimesh.exchange.gltf.export_glb(scene))
+    parts = {name: (mesh, painted) for name, mesh, painted in load_glb_parts(path)}
+    assert set(parts) == set(placed)
+    for name, (label, painted, to) in placed.items():
+        mesh, found = parts[name]
+        np.testing.assert_allclose(mesh.vertices, library_mesh(label).vertices + np.float32(to), atol=1e-6)
+        np.testing.assert_array_equal(mesh.faces, library_mesh(label).faces)
+        assert (found is None) == (painted is None)
+        if painted is not None:
+            np.testing.assert_array_equal(found, painted)
+
+
+@pytest.mark.parametrize("data", [b"", b"glTF" + bytes(40), glb_bytes(library_mesh("box"))[:-500]])
+def test_broken_scene_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "scene.glb").write_bytes(data)
+    with pytest.raises(MeshError, match=r"scene\.glb"):
+        load_glb_parts(tmp_path / "scene.glb")
 
 
 def test_obj_with_texture_indices_keeps_its_vertices(tmp_path: Path) -> None:

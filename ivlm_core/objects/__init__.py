@@ -8,7 +8,7 @@ from ivlm_core.objects.index import FolderLibrary, open_library, write_library
 from ivlm_core.objects.indexing import NewMesh, add_meshes, reindex
 from ivlm_core.objects.labels import LabelMatch, match_label
 from ivlm_core.objects.library import canonical_label, library_labels, library_mesh, library_shape
-from ivlm_core.objects.loading import load_mesh, write_glb
+from ivlm_core.objects.loading import glb_bytes, load_glb_parts, load_mesh, write_glb
 from ivlm_core.objects.retrieval import ObjectMatch, find_object, normalize_for_views
 from ivlm_core.objects.search import Hit, search
 from ivlm_core.objects.shapes import Anchor, Shape
@@ -34,9 +34,11 @@ __all__ = [
     "canonical_label",
     "corresponding_vertices",
     "find_object",
+    "glb_bytes",
     "library_labels",
     "library_mesh",
     "library_shape",
+    "load_glb_parts",
     "load_mesh",
     "match_label",
     "normalize_for_views",

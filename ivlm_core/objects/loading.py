@@ -79,6 +79,39 @@ def load_mesh(path: Path) -> Mesh:
     return mesh
 
 
+def load_glb_parts(path: Path) -> list[tuple[str, Mesh, ByteArray | None]]:
+    """The surfaces of a .glb file one by one, placed as its scene places them.
+
+    Returns
+    -------
+    name of the node, mesh (metres, y up) and (N, 3) uint8 RGB of its vertices, or None where it has no colours.
+
+    Raises
+    ------
+    MeshError : as in `load_mesh`.
+    """
+    path = Path(path)
+    field = f"mesh file {shown(str(path), 300)}"
+    data = _read(path, field)
+    try:
+        _check_glb(data)
+        with np.errstate(all="ignore"):
+            placed = _surfaces(data, "glb")
+            _check_size(sum(len(part.vertices) for _, part, _ in placed), sum(len(part.faces) for _, part, _ in placed))
+            parts = []
+            for name, part, to in placed:
+                mesh = Mesh(part.vertices @ to[:3, :3].T + to[:3, 3], part.faces.astype(np.int32), name[:80])
+                colors = part.visual.vertex_colors if part.visual.kind == "vertex" else None
+                parts.append((name, mesh, None if colors is None else np.asarray(colors)[:, :3].astype(np.uint8)))
+    except MeshError as error:
+        raise MeshError(field, error.problem, error.remedy) from error
+    except Exception as error:
+        # The parser meets damaged data with whatever exception comes first.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise MeshError(field, f"cannot be read as GLB: {reason}", "write it again") from error
+    return parts
+
+
 def load_mesh_once(path: Path) -> Mesh:
     """As `load_mesh`; the same object again until the file's modification time or size changes."""
     try:
@@ -102,6 +135,12 @@ def write_glb(path: Path, mesh: Mesh, colors: ByteArray | None = None) -> None:
     mesh : metres, y up (glTF's own convention).
     colors : (N, 3) uint8 RGB per vertex, or None.
     """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(glb_bytes(mesh, colors))
+
+
+def glb_bytes(mesh: Mesh, colors: ByteArray | None = None, normals: bool = False) -> bytes:
+    """A mesh as binary glTF, see `write_glb`; with `normals`, viewers shade it smoothly."""
     import trimesh
 
     surface = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, vertex_colors=colors)
@@ -114,9 +153,8 @@ def write_glb(path: Path, mesh: Mesh, colors: ByteArray | None = None) -> None:
             primitive["material"] = 0
 
     scene = trimesh.Scene(surface)
-    data = trimesh.exchange.gltf.export_glb(scene, include_normals=False, tree_postprocessor=matte)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    data: bytes = trimesh.exchange.gltf.export_glb(scene, include_normals=normals, tree_postprocessor=matte)
+    return data
 
 
 def _read(path: Path, field: str) -> bytes:
@@ -146,32 +184,38 @@ def _read(path: Path, field: str) -> bytes:
         raise MeshError(field, f"cannot be read: {error}", "check its permissions") from error
 
 
-def _parse(data: bytes, kind: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """All triangles of the file, in the scene's own frame: (N, 3) vertices and (F, 3) indices."""
+def _surfaces(data: bytes, kind: str, **options: Any) -> list[tuple[str, Any, NDArray[np.float64]]]:
+    """Name, triangles and (4, 4) transform of every node of a file's scene that has a surface."""
     import trimesh
 
-    options: dict[str, Any] = {"process": False, "skip_materials": True}
-    if kind == "obj":
-        data = _bare_obj(data)
-        # Otherwise vertices that no face uses are dropped and the rest renumbered.
-        options["maintain_order"] = True
-    scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=_NoFiles(), **options)
+    scene = trimesh.load_scene(
+        io.BytesIO(data), file_type=kind, resolver=_NoFiles(), process=False, skip_materials=True, **options
+    )
     placed = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
         geometry = scene.geometry[name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
-            placed.append((np.asarray(geometry.vertices), np.asarray(geometry.faces), np.asarray(transform)))
+            placed.append((str(node), geometry, np.asarray(transform)))
+    return placed
+
+
+def _parse(data: bytes, kind: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """All triangles of the file, in the scene's own frame: (N, 3) vertices and (F, 3) indices."""
+    options: dict[str, Any] = {}
+    if kind == "obj":
+        data = _bare_obj(data)
+        # Otherwise vertices that no face uses are dropped and the rest renumbered.
+        options["maintain_order"] = True
+    placed = [
+        (np.asarray(geometry.vertices), np.asarray(geometry.faces), transform)
+        for _, geometry, transform in _surfaces(data, kind, **options)
+    ]
     if not placed:
         raise MeshError("mesh", "holds no triangles", "export the surface, not only points or lines")
     # A file may place one mesh thousands of times: count before copying.
     vertex_count, face_count = (sum(len(item[part]) for item in placed) for part in (0, 1))
-    if vertex_count > _vertex_limit(kind) or face_count > MAX_MESH_FACES:
-        raise MeshError(
-            "mesh",
-            f"has {vertex_count} vertices and {face_count} faces",
-            f"simplify it to at most {MAX_MESH_VERTICES} vertices and {MAX_MESH_FACES} faces",
-        )
+    _check_size(vertex_count, face_count, _vertex_limit(kind))
     starts = np.cumsum([0] + [len(vertices) for vertices, _, _ in placed[:-1]])
     vertices = np.concatenate([points @ to[:3, :3].T + to[:3, 3] for points, _, to in placed])
     for points, faces, _ in placed:
@@ -182,6 +226,15 @@ def _parse(data: bytes, kind: str) -> tuple[NDArray[np.float64], NDArray[np.int6
     if kind == "stl":
         vertices, faces = _merged(vertices, faces)
     return vertices, faces
+
+
+def _check_size(vertex_count: int, face_count: int, most: int = MAX_MESH_VERTICES) -> None:
+    if vertex_count > most or face_count > MAX_MESH_FACES:
+        raise MeshError(
+            "mesh",
+            f"has {vertex_count} vertices and {face_count} faces",
+            f"simplify it to at most {MAX_MESH_VERTICES} vertices and {MAX_MESH_FACES} faces",
+        )
 
 
 def _vertex_limit(kind: str) -> int:
