@@ -126,19 +126,26 @@ def _photo(frame: Frame, result: FrameResult, found: Sequence[Answer], queries: 
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
             cv2.drawContours(photo, outlines, -1, color, 2)
         if query.box_xyxy is not None:
-            _box(photo, query, scale, color)
+            labelled_box(photo, query.box_xyxy, query.label, color, scale)
     return panel
 
 
-def _box(photo: ByteArray, query: ObjectQuery, scale: float, color: Color) -> None:
+def labelled_box(
+    photo: ByteArray, box: tuple[float, float, float, float], label: str, color: Color, scale: float = 1.0
+) -> None:
+    """Draw a box and its label into (H, W, 3) uint8 RGB.
+
+    Parameters
+    ----------
+    box : x_min, y_min, x_max, y_max, finite; times `scale` they are pixels of the photo. The part inside is drawn.
+    """
     height, width = photo.shape[:2]
     limits = np.array([width - 1, height - 1, width - 1, height - 1])
-    # Boxes may reach far outside the image; the part inside is drawn.
-    corners = np.clip(np.array(query.box_xyxy) * scale, 0, limits).round().astype(int)
+    corners = np.clip(np.array(box) * scale, 0, limits).round().astype(int)
     left, top, right, bottom = (int(value) for value in corners)
     cv2.rectangle(photo, (left, top), (right, bottom), _WHITE, 4)
     cv2.rectangle(photo, (left, top), (right, bottom), color, 2)
-    text = one_line(query.label, 14, max(60, width // 2))
+    text = one_line(label, 14, max(60, width // 2))
     tag_width, tag_height = text_width(text, 14, bold=True) + 12, line_height(14) + 4
     tag_left = max(0, min(left, width - tag_width))
     tag_top = top - tag_height if top >= tag_height else top
