@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     # Only these two names: colcon's build/ and install/ folders hold copies of both.
-    packages=find_packages(include=["ivlm_core", "ivlm_core.*", "ivlm_ros"]),
+    packages=find_packages(include=["ivlm_core", "ivlm_core.*", "ivlm_ros", "ivlm_ros.*"]),
     package_data={
         "ivlm_core": [
             "profiles/*",
@@ -19,15 +19,19 @@ setup(
             "**/*.safetensors",
             "**/*.yaml",
         ],
+        "ivlm_ros.replay": ["*.css", "*.js"],
     },
     install_requires=[
         "accelerate>=0.30",
         "anny>=0.6",
+        "backports-zstd>=1.0; python_version < '3.14'",
+        "lz4>=4.0",
         "numpy>=1.24",
         "open3d>=0.18",
         "opencv-python-headless>=4.8",
         "peft>=0.15",
         "pillow>=9",
+        "plotly>=5.20",
         "pyyaml>=6",
         "rosbags>=0.10",
         "safetensors>=0.4",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ from ivlm_core.types import Frame, Mesh, ObjectQuery
 
 Command = Callable[[argparse.Namespace], int]
 
+# The one command that lives beside the core, which itself knows nothing of ROS and may be installed alone.
+REPLAY = "ivlm_ros.replay.command"
 # What `ivlm evaluate` can write and fit; named here because the rooms behind them are slow to import.
 TASKS = ("contact", "reconstruct", "bodies", "retrieve")
 SOURCES = ("predicted", "ground-truth")
@@ -115,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_synth(commands)
 
+    _add_replay(commands)
+
     train = _command(commands, "train", train_command, "train a model on generated scenes")
     train.add_argument("--data", type=Path, required=True, help="folder of a generated dataset (`ivlm synth generate`)")
     train.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs, pictures")
@@ -174,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--samples", type=int, help="pictures that each baseline sees in training")
     evaluate.add_argument("--baselines", type=Path, help="folder of the baselines' files (default: the shipped ones)")
 
+    _add_view(commands)
+
     doctor = _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
     doctor.add_argument("--model", default="tiny", help="the profile whose files are looked for (default: %(default)s)")
     return parser
@@ -185,10 +192,24 @@ def _add_reconstruct(commands: Any) -> None:
     add_arguments(_command(commands, "reconstruct", reconstruct_command, "people and objects of one picture in metres"))
 
 
+def _add_view(commands: Any) -> None:
+    from ivlm_core.view.command import add_arguments
+
+    add_arguments(_command(commands, "view", view_command, "look at a recording or a result on a local web page"))
+
+
 def _add_objects(commands: Any) -> None:
     from ivlm_core.objects.command import add_arguments
 
     add_arguments(_command(commands, "objects", objects_command, "list the built-in shapes; fill and search libraries"))
+
+
+def _add_replay(commands: Any) -> None:
+    replay = _command(commands, "replay", replay_command, "replay a rosbag2 recording; a new bag and a report come out")
+    try:
+        importlib.import_module(REPLAY).add_arguments(replay)
+    except ImportError:
+        replay.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def _add_synth(commands: Any) -> None:
@@ -321,6 +342,16 @@ def objects_command(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def replay_command(options: argparse.Namespace) -> int:
+    """`ivlm replay`: a recording through the core or the running node."""
+    try:
+        replay = importlib.import_module(REPLAY)
+    except ImportError as error:
+        raise ConfigError("ivlm replay", f"needs the package ivlm_ros ({error})", "install it whole") from None
+    status: int = replay.run(options)
+    return status
+
+
 def synth_command(options: argparse.Namespace) -> int:
     """`ivlm synth --bag`: a recording to try the node with."""
     from ivlm_core.datasets.synthetic import write_demo_bag
@@ -438,6 +469,13 @@ def reconstruct_command(options: argparse.Namespace) -> int:
 def evaluate_command(options: argparse.Namespace) -> int:
     """`ivlm evaluate`: scores on generated scenes, the baselines that go with them, and the tables of both."""
     from ivlm_core.evaluate.command import run
+
+    return run(options)
+
+
+def view_command(options: argparse.Namespace) -> int:
+    """`ivlm view`: pictures, contacts and the fitted scene in the browser."""
+    from ivlm_core.view.command import run
 
     return run(options)
 

@@ -29,7 +29,7 @@ class Companions(Generic[Work]):
     """Holds work until every named topic has brought the message of its stamp, or has shown that it will not.
 
     A message will not come once its topic has brought a later one, once nobody publishes the topic, once more work
-    waits than there is room for, or once the work has waited for `PATIENCE`. Work is delivered in the order of its
+    waits than there is room for, or once the work has waited for `patience`. Work is delivered in the order of its
     arrival, each once, with what was found.
 
     Parameters
@@ -38,6 +38,7 @@ class Companions(Generic[Work]):
     slop_ns : largest difference of the stamps, nanoseconds; the nearest message that is there wins.
     alive : tells whether anybody publishes a topic.
     deliver : takes the work and what was found for it, topic → message. missing : is told each topic that was not.
+    patience : longest wait, seconds; infinity for a recording, whose answers must not depend on the machine's speed.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Companions(Generic[Work]):
         alive: Callable[[str], bool],
         deliver: Callable[[Work, Found], None],
         missing: Callable[[str], None],
+        patience: float = PATIENCE,
     ) -> None:
-        self._capacity, self._slop_ns = capacity, slop_ns
+        self._capacity, self._slop_ns, self._patience = capacity, slop_ns, patience
         self._alive, self._deliver, self._missing = alive, deliver, missing
         self._waiting: deque[_Waiting[Work]] = deque()
         self._messages: dict[str, deque[tuple[int, Any]]] = {name: deque(maxlen=2 * capacity) for name in names}
@@ -101,7 +103,7 @@ class Companions(Generic[Work]):
         while self._waiting:
             first = self._waiting[0]
             found = self._found(first.stamp_ns)
-            due = len(self._waiting) > self._capacity or time.monotonic() - first.since > PATIENCE
+            due = len(self._waiting) > self._capacity or time.monotonic() - first.since > self._patience
             if not due and not all(self._is_over(name, first.stamp_ns) for name in self._messages if name not in found):
                 return
             self._let_go(found)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -142,6 +143,7 @@ class BagRecorder:
         self._parent = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         self._writer = Writer(self._parent / path.name, version=9, storage_plugin=plugins[storage])
         self._connections: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> BagRecorder:
         self._writer.open()
@@ -164,6 +166,28 @@ class BagRecorder:
         if topic.name not in self._connections:
             self._connections[topic.name] = self._writer.add_connection(topic.name, topic.type, typestore=self._store)
 
+    def add_foreign_topic(
+        self, topic: BagTopic, store: Typestore, definition: str = "", qos: Sequence[Any] = ()
+    ) -> Any:
+        """Declare a topic of another bag, and give what `write_to` writes its messages with.
+
+        Parameters
+        ----------
+        store : the definitions of its type, which need not be among ours. definition : their text, where it is known.
+        qos : of its publishers, as `rosbags` gives it.
+        """
+        text = {"msgdef": definition, "rihs01": store.hash_rihs01(topic.type)} if definition else {}
+        return self._writer.add_connection(
+            topic.name, topic.type, typestore=store, offered_qos_profiles=list(qos), **text
+        )
+
+    def write_to(self, connection: Any, data: bytes, stamp_ns: int) -> None:
+        """Append one serialised message of a topic that `add_foreign_topic` has declared."""
+        # Inputs may be copied by one thread while answers arrive in another.
+        with self._lock:
+            self._writer.write(connection, stamp_ns, data)
+            self.count += 1
+
     def write(self, topic: str, message: Any, stamp_ns: int) -> None:
         """Append one `rosbags` message, with the time it was received at in nanoseconds."""
         connection = self._connections[topic]
@@ -171,8 +195,7 @@ class BagRecorder:
 
     def write_serialized(self, topic: str, data: bytes | memoryview, stamp_ns: int) -> None:
         """Append one message that is serialised already (CDR, as it travels over DDS)."""
-        self._writer.write(self._connections[topic], stamp_ns, bytes(data))
-        self.count += 1
+        self.write_to(self._connections[topic], bytes(data), stamp_ns)
 
 
 @contextlib.contextmanager

@@ -7,28 +7,30 @@ the transport both ways and the node's own waiting.
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ivlm_core import ConfigError, InputError
-from ivlm_core.datasets import BagRecorder, BagTopic, open_bag
+from ivlm_core.datasets import BagRecorder, BagTopic
 from ivlm_core.datasets.bags import CONTACT_TYPES, HUMAN_CONTACTS, FrameKey
+from ivlm_ros.message_types import message_class
+from ivlm_ros.replay.frames import ReplayFrame, header_key
 
-# Type → the node's input topic.
+# Input → its type where nothing else is said.
 INPUTS = {
-    "sensor_msgs/msg/Image": "image",
-    "sensor_msgs/msg/CameraInfo": "camera_info",
-    "ivlm_ros/msg/DetectedObjectArray": "detections",
+    "image": "sensor_msgs/msg/Image",
+    "camera_info": "sensor_msgs/msg/CameraInfo",
+    "detections": "ivlm_ros/msg/DetectedObjectArray",
 }
+# The node's inputs that may be played beside them.
+FURTHER_INPUTS = ("bodies", "depth")
 # The node's own outputs, relative to its name, and their types.
 OUTPUTS = {
     **CONTACT_TYPES,
@@ -37,16 +39,10 @@ OUTPUTS = {
 }
 DIAGNOSTICS = BagTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
 
+# Types that do not begin with the header of the image that they belong to.
+UNSTAMPED = ("visualization_msgs/msg/MarkerArray", DIAGNOSTICS.type)
 # After how long an unanswered warm-up frame is sent again.
 RESEND_SECONDS = 3.0
-
-
-@dataclass(frozen=True)
-class ReplayFrame:
-    """Everything a bag holds for one image: input name → serialised message, in the order of the bag."""
-
-    key: FrameKey
-    messages: Sequence[tuple[str, bytes]]
 
 
 @dataclass
@@ -105,37 +101,6 @@ class ReplayReport:
         return "\n".join(lines)
 
 
-def read_frames(bag: Path) -> list[ReplayFrame]:
-    """The images of a bag with the camera infos and detections of equal stamp and frame, in the order of the images.
-
-    Topics are found by their types; of several topics of one type the one whose name comes first is taken.
-
-    Raises
-    ------
-    InputError : the bag cannot be read, or has no image topic or no detections.
-    """
-    with open_bag(bag) as reader:
-        chosen = {}
-        for connection in sorted(reader.connections, key=lambda item: item.topic, reverse=True):
-            if connection.msgtype in INPUTS:
-                chosen[INPUTS[connection.msgtype]] = connection
-        for needed in ("image", "detections"):
-            if needed not in chosen:
-                wanted = next(kind for kind, name in INPUTS.items() if name == needed)
-                raise InputError("bag", f"{bag} has no topic of type {wanted}", "record one, or give another bag")
-        names = {connection.id: name for name, connection in chosen.items()}
-        frames: dict[FrameKey, list[tuple[str, bytes]]] = {}
-        images: list[FrameKey] = []
-        for connection, _, raw in reader.messages(connections=list(chosen.values())):
-            message: Any = reader.deserialize(raw, connection.msgtype)
-            header = message.header
-            key = (header.frame_id, header.stamp.sec * 10**9 + header.stamp.nanosec)
-            frames.setdefault(key, []).append((names[connection.id], bytes(raw)))
-            if names[connection.id] == "image":
-                images.append(key)
-    return [ReplayFrame(key, frames[key]) for key in dict.fromkeys(images)]
-
-
 class Replayer:
     """A ROS node that feeds another one from a bag and records its answers.
 
@@ -147,7 +112,9 @@ class Replayer:
     recorder : an open recorder for everything the node publishes, or None.
     node : name of the node that is fed; its outputs are below that name.
     namespace : where node and input topics are, empty for the root.
-    topics : input name (`image`, `camera_info`, `detections`) → topic, where remapped.
+    topics : input name (`image`, `camera_info`, `detections`, …) → topic, where remapped.
+    types : input name → type of what is played; `INPUTS` when left out.
+    left_out : topics of the node that are not recorded.
     """
 
     def __init__(
@@ -156,24 +123,32 @@ class Replayer:
         node: str = "ivlm_contact",
         namespace: str = "",
         topics: Mapping[str, str] | None = None,
+        types: Mapping[str, str] | None = None,
+        left_out: Collection[str] = (),
     ) -> None:
         import rclpy
 
-        for name in topics or {}:
-            if name not in INPUTS.values():
-                raise ConfigError("topics", f"{name!r} is no input", f"allowed: {', '.join(INPUTS.values())}")
+        for name in (*(topics or {}), *(types or {})):
+            if name not in (*INPUTS, *FURTHER_INPUTS):
+                raise ConfigError("topics", f"{name!r} is no input", f"allowed: {', '.join(INPUTS)}")
         self.report = ReplayReport()
-        self._recorder = recorder
+        self._recorder, self._left_out = recorder, frozenset(left_out)
         self._lock = threading.Condition()
         self._last_arrival = time.monotonic()
         self._measuring = True
-        # The recording's clock continues the bag's, so that outputs lie beside the inputs they answer.
-        self._clock_offset: int | None = None
+        # Time of recording minus time of playing, nanoseconds, of the newest image and of each: outputs are recorded
+        # beside the inputs that they answer, however fast these are played.
+        self._offset: int | None = None
+        self._offsets: dict[FrameKey, int] = {}
         self._node = rclpy.create_node(f"ivlm_replay_{os.getpid()}", namespace=namespace)
         self._context = self._node.context
-        self._publishers = self._make_publishers(dict(topics or {}))
+        self._publishers = self._make_publishers(dict(topics or {}), dict(types or INPUTS))
         self._outputs = [BagTopic(self._resolve(f"{node}/{name}"), kind) for name, kind in OUTPUTS.items()]
         self._contacts = self._resolve(f"{node}/{HUMAN_CONTACTS}")
+        self._diagnostics_name = f"{self._resolve(node).lstrip('/')}: contact"
+        # What the node said of itself last, by key, and how often it has.
+        self.status: dict[str, str] = {}
+        self.reports = 0
         self._subscribe([*self._outputs, DIAGNOSTICS])
         self._executor: Any = None
         self._thread: threading.Thread | None = None
@@ -206,7 +181,7 @@ class Replayer:
             missing = [
                 self._publishers[name].topic_name
                 for name in ("image", "detections")
-                if self._publishers[name].get_subscription_count() == 0
+                if name in self._publishers and self._publishers[name].get_subscription_count() == 0
             ]
             if not missing and self._node.count_publishers(self._contacts) == 0:
                 missing = [self._contacts]
@@ -216,7 +191,8 @@ class Replayer:
                 raise InputError(
                     "node",
                     f"nothing is connected to {', '.join(missing)} after {timeout:.0f} s",
-                    f"start and activate it with the same ROS_DOMAIN_ID ({os.environ.get('ROS_DOMAIN_ID', '0')})",
+                    "start and activate it with the same ROS_DOMAIN_ID "
+                    f"({os.environ.get('ROS_DOMAIN_ID', '0')}): ros2 launch ivlm_ros contact.launch.py",
                 )
             time.sleep(0.05)
 
@@ -240,13 +216,20 @@ class Replayer:
             self._measuring = True
         return time.monotonic() - start
 
-    def play(self, frames: Sequence[ReplayFrame], rate: float | None = None, timeout: float = 20.0) -> ReplayReport:
+    def play(
+        self,
+        frames: Iterable[ReplayFrame],
+        rate: float | None = None,
+        timeout: float = 20.0,
+        progress: Callable[[int], None] = lambda played: None,
+    ) -> ReplayReport:
         """Publish all frames and wait for the answers.
 
         Parameters
         ----------
         rate : frames per second; None plays in lockstep: the next frame follows when this one is answered.
         timeout : seconds to wait for an answer, in lockstep and after the last frame.
+        progress : called after each frame with the number played.
         """
         if rate is not None and not 0 < rate <= 1000:
             raise ConfigError("rate", f"is {rate}", "give 0 < rate ≤ 1000 frames per second, or none for lockstep")
@@ -257,6 +240,7 @@ class Replayer:
             self.publish(frame)
             if rate is None:
                 self._wait_for(frame.key, timeout)
+            progress(number + 1)
         self._settle(timeout)
         return self.report
 
@@ -265,23 +249,25 @@ class Replayer:
         for name, data in sorted(frame.messages, key=lambda item: item[0] == "image"):
             if name == "image":
                 with self._lock:
-                    if self._measuring and self._clock_offset is None:
-                        self._clock_offset = frame.key[1] - time.monotonic_ns()
+                    if self._measuring:
+                        self._offset = (frame.received or frame.key[1]) - time.monotonic_ns()
+                        self._offsets[frame.key] = self._offset
                     self.report.published[frame.key] = time.monotonic()
-            self._publishers[name].publish(data)
+            if name in self._publishers:
+                self._publishers[name].publish(data)
 
     def _resolve(self, name: str) -> str:
         resolved: str = self._node.resolve_topic_name(name)
         return resolved
 
-    def _make_publishers(self, topics: dict[str, str]) -> dict[str, Any]:
+    def _make_publishers(self, topics: dict[str, str], types: dict[str, str]) -> dict[str, Any]:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
 
         # Reliable matches nodes that ask for either; a depth of a second's frames covers a slow receiver.
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         return {
             name: self._node.create_publisher(message_class(kind), topics.get(name, name), qos)
-            for kind, name in INPUTS.items()
+            for name, kind in types.items()
         }
 
     def _subscribe(self, outputs: Sequence[BagTopic]) -> None:
@@ -289,7 +275,7 @@ class Replayer:
 
         reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
         for topic in outputs:
-            if self._recorder is not None:
+            if self._recorder is not None and topic.name not in self._left_out:
                 self._recorder.add_topic(topic)
             callback = functools.partial(self._arrived, topic)
             self._node.create_subscription(message_class(topic.type), topic.name, callback, reliable, raw=True)
@@ -308,15 +294,38 @@ class Replayer:
 
     def _arrived(self, topic: BagTopic, raw: bytes) -> None:
         now = time.monotonic()
-        key = header_key(raw) if topic.name == self._contacts else None
+        key = None if topic.type in UNSTAMPED else header_key(raw)
+        status = self._status_in(raw) if topic is DIAGNOSTICS else None
         with self._lock:
+            if status is not None:
+                self.status, self.reports = status, self.reports + 1
             self._last_arrival = now
             self.report.messages[topic.name] += 1
-            if self._measuring and self._recorder is not None and self._clock_offset is not None:
-                self._recorder.write_serialized(topic.name, raw, time.monotonic_ns() + self._clock_offset)
-            if key is not None and key in self.report.published:
+            offset = self._offset if key is None else self._offsets.get(key, self._offset)
+            recorded = self._measuring and offset is not None and topic.name not in self._left_out
+            if recorded and self._recorder is not None:
+                assert offset is not None
+                self._recorder.write_serialized(topic.name, raw, time.monotonic_ns() + offset)
+            if topic.name == self._contacts and key in self.report.published:
+                assert key is not None
                 self.report.received.setdefault(key, now)
             self._lock.notify_all()
+
+    def wait_for_status(self, timeout: float = 3.0) -> dict[str, str]:
+        """What the node says of itself from now on, by key; what it said last where it stays silent."""
+        with self._lock:
+            before = self.reports
+            self._lock.wait_for(lambda: self.reports > before, timeout)
+            return dict(self.status)
+
+    def _status_in(self, raw: bytes) -> dict[str, str] | None:
+        """What the node says of itself, of all that is said on /diagnostics."""
+        from rclpy.serialization import deserialize_message
+
+        for status in deserialize_message(raw, message_class(DIAGNOSTICS.type)).status:
+            if status.name == self._diagnostics_name:
+                return {item.key: item.value for item in status.values}
+        return None
 
     def _wait_for(self, key: FrameKey, timeout: float) -> bool:
         with self._lock:
@@ -330,34 +339,3 @@ class Replayer:
         deadline = time.monotonic() + 3 * quiet
         while time.monotonic() < min(deadline, self._last_arrival + quiet):
             time.sleep(0.05)
-
-
-def header_key(raw: bytes) -> FrameKey:
-    """Frame and stamp of a serialised message whose first field is a `std_msgs/Header`.
-
-    Raises
-    ------
-    InputError : the message is too short to hold one.
-    """
-    order = "little" if len(raw) > 1 and raw[1] & 1 else "big"
-    length = int.from_bytes(raw[12:16], order)  # type: ignore[arg-type]
-    if len(raw) < 16 + length or length < 1:
-        raise InputError("message", f"has {len(raw)} bytes and no header", "it must begin with a std_msgs/Header")
-    seconds = int.from_bytes(raw[4:8], order, signed=True)  # type: ignore[arg-type]
-    nanoseconds = int.from_bytes(raw[8:12], order)  # type: ignore[arg-type]
-    # A CDR string's length counts its closing zero.
-    return raw[16 : 16 + length - 1].decode("utf-8", "replace"), seconds * 10**9 + nanoseconds
-
-
-def message_class(kind: str) -> Any:
-    """The class of a type as ROS writes it (`sensor_msgs/msg/Image`).
-
-    Raises
-    ------
-    ConfigError : its package is not installed or the workspace not sourced.
-    """
-    package, _, name = kind.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError("message type", f"{kind} is not available: {error}", "source the workspace") from None
