@@ -1,0 +1,175 @@
+"""What a moment looks like in 3D: the canonical meshes in a row, and the fitted scene beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivlm_core.draw import NEUTRAL_GREY
+from ivlm_core.draw.joint_scene import OBJECT_COLORS
+from ivlm_core.types import Mesh
+from ivlm_core.view.layout import (
+    Stand,
+    Vector,
+    in_a_row,
+    stand_body,
+    stand_scene,
+    stand_thing,
+)
+from ivlm_core.view.moments import Heat, Moment, Pair, PairAnswer, Person
+from ivlm_core.view.nodes import Nodes
+from ivlm_core.view.surfaces import FREE, Color, heat_surface, painted_surface
+
+if TYPE_CHECKING:
+    import viser
+
+GREY: Color = (NEUTRAL_GREY,) * 3
+THING: Color = (206, 210, 218)
+ARROW_METRES = 0.2
+LABEL_GAP = 0.05
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Which parts are shown; `free`: the free regions of objects, `truth`: what is known to be true."""
+
+    body: bool = True
+    thing: bool = True
+    scene: bool = True
+    free: bool = True
+    truth: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Exhibit:
+    """One mesh of the row."""
+
+    name: str
+    title: str
+    stand: Stand
+    glb: bytes
+
+
+class Stage:
+    """Draws moments into a server's scene."""
+
+    def __init__(self, server: viser.ViserServer) -> None:
+        server.scene.set_up_direction("+y")
+        server.scene.configure_environment_map("studio", environment_intensity=0.6)
+        server.scene.configure_default_lights(True, cast_shadow=False)
+        server.scene.add_grid(
+            "/ground", 24.0, 24.0, plane="xz", cell_color=(232, 234, 238), section_color=(212, 216, 222)
+        )
+        self._nodes = Nodes(server)
+        # Of everything shown: lower and upper corner of the box around it.
+        self.bounds: tuple[Vector, Vector] = np.array([-1.0, 0.0, -0.3]), np.array([1.0, 1.8, 0.3])
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        self._nodes.close()
+
+    def draw(self, moment: Moment, pair: Pair | None, threshold: float, switches: Switches) -> None:
+        """Show a moment, with the answer of one pair."""
+        answer = moment.answers.get(pair, PairAnswer()) if pair is not None else PairAnswer()
+        row = _row(answer, threshold, switches)
+        scene = stand_scene(moment) if switches.scene else None
+        stands = in_a_row([*(exhibit.stand for exhibit in row), *([scene] if scene is not None else [])])
+        with self._nodes.redrawn():
+            for exhibit, stand in zip(row, stands, strict=False):
+                self._nodes.surface(f"/row/{exhibit.name}", exhibit.glb, stand.rotation, stand.position, stand.scale)
+                self._nodes.label(f"/title/{exhibit.name}", exhibit.title, _above(stand))
+            if scene is not None:
+                self._draw_scene(moment, pair, answer, stands[-1], threshold, switches)
+        if stands:
+            # The titles stand above the meshes.
+            titles = np.array([0.0, 4 * LABEL_GAP, 0.0])
+            self.bounds = (
+                np.min([stand.low for stand in stands], axis=0),
+                np.max([stand.high for stand in stands], axis=0) + titles,
+            )
+
+    def _draw_scene(
+        self, moment: Moment, pair: Pair | None, answer: PairAnswer, stand: Stand, threshold: float, switches: Switches
+    ) -> None:
+        """People, placed objects and the camera, in the camera's metres."""
+        for number, person in enumerate(moment.people):
+            glb = _person_surface(person, pair, answer, threshold)
+            self._nodes.surface(f"/scene/person {number}", glb, stand.rotation, stand.position, 1.0)
+        for number, (other, told) in enumerate(moment.answers.items()):
+            place, mesh = told.placement, told.placed_mesh
+            if place is None or mesh is None:
+                continue
+            values = np.zeros(len(mesh.vertices), np.float32)
+            free = None
+            if other == pair:
+                free = _free_vertices(told, mesh) if switches.free else None
+                if told.thing is not None and told.thing.mesh is mesh:
+                    values = told.thing.values
+            glb = heat_surface(mesh, values, threshold, OBJECT_COLORS[number % len(OBJECT_COLORS)], free)
+            position = stand.rotation @ place.translation + stand.position
+            self._nodes.surface(f"/scene/object {number}", glb, stand.rotation @ place.rotation, position, place.scale)
+        for number, region in enumerate(answer.regions if switches.free else ()):
+            start = stand.rotation @ region.centroid + stand.position
+            end = start + ARROW_METRES * (stand.rotation @ region.normal)
+            self._nodes.arrow(f"/scene/free {number}", start, end, FREE)
+        camera = moment.camera
+        if camera is not None:
+            fov = 2 * float(np.arctan(camera.height / (2 * camera.fy)))
+            aspect = camera.width / camera.fx * camera.fy / camera.height
+            image = None if moment.picture_note else moment.picture
+            self._nodes.camera("/scene/camera", fov, aspect, image, stand.rotation, stand.position)
+        self._nodes.label("/title/scene", "the scene, in metres", _above(stand))
+
+
+def _row(answer: PairAnswer, threshold: float, switches: Switches) -> list[_Exhibit]:
+    """The canonical meshes from left to right: those of the answer, then what is true."""
+    row: list[_Exhibit] = []
+    sides = [("", answer.body, answer.thing)]
+    if switches.truth:
+        sides.append(("true ", answer.true_body, answer.true_thing))
+    for kind, body, thing in sides:
+        if switches.body and body is not None and body.mesh is not None:
+            glb = heat_surface(body.mesh, body.values, threshold, GREY)
+            row.append(_Exhibit(f"{kind}front", f"{kind}contact, front", stand_body(body.mesh), glb))
+            row.append(_Exhibit(f"{kind}back", f"{kind}contact, back", stand_body(body.mesh, back=True), glb))
+        if switches.thing and thing is not None and thing.mesh is not None:
+            row.append(_thing(f"{kind}affordance", thing, answer, threshold, switches.free and not kind))
+    return row
+
+
+def _thing(title: str, heat: Heat, answer: PairAnswer, threshold: float, free: bool) -> _Exhibit:
+    mesh = heat.mesh
+    assert mesh is not None
+    marked = _free_vertices(answer, mesh) if free and answer.placed_mesh is mesh else None
+    stand = stand_thing(mesh)
+    size = f"{stand.scale:.1f}".removesuffix(".0")
+    return _Exhibit(
+        title, f"{title}, {size} × its size", stand, heat_surface(mesh, heat.values, threshold, THING, marked)
+    )
+
+
+def _person_surface(person: Person, pair: Pair | None, answer: PairAnswer, threshold: float) -> bytes:
+    """A posed person with the contact of the chosen pair, where their vertices are those it is told on."""
+    heat, mesh = answer.body, person.mesh
+    theirs = pair is not None and ("" in (pair.person_id, person.person_id) or pair.person_id == person.person_id)
+    if theirs and heat is not None and heat.mesh is not None and heat.mesh.topology_hash == mesh.topology_hash:
+        return heat_surface(mesh, heat.values, threshold, GREY)
+    if person.colors is not None:
+        return painted_surface(mesh, person.colors)
+    return heat_surface(mesh, np.zeros(len(mesh.vertices), np.float32), threshold, GREY)
+
+
+def _free_vertices(answer: PairAnswer, mesh: Mesh) -> NDArray[np.bool_]:
+    """(N,) the vertices of all free regions."""
+    marked = np.zeros(len(mesh.vertices), dtype=bool)
+    for region in answer.regions:
+        marked[region.vertices] = True
+    return marked
+
+
+def _above(stand: Stand) -> Vector:
+    middle = (stand.low + stand.high) / 2
+    return np.array([middle[0], stand.high[1] + LABEL_GAP, middle[2]])
