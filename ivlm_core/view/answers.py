@@ -147,8 +147,8 @@ def _with_affordance(answer: PairAnswer, entry: Entry, finder: MeshFinder, topic
         return answer
     answer = replace(
         answer,
-        sentence=answer.sentence or _text(item.answer, MAX_TEXT),
-        confidence=_finite(item.confidence) if answer.confidence is None else answer.confidence,
+        thing_sentence=_text(item.answer, MAX_TEXT),
+        thing_confidence=_finite(item.confidence),
         affordance=_text(item.affordance, MAX_NAME),
     )
     return replace(answer, thing=_thing_heat(item, finder, topic))

@@ -16,15 +16,15 @@ from ivlm_core.view.moments import Moment
 
 Vector = NDArray[np.float64]
 
-# Between neighbours in the row, metres.
-GAP = 0.35
+# Between neighbours, metres: beside one another, and above one another with a title between them.
+GAP, GAP_ABOVE = 0.3, 0.28
 # Objects of any size are shown with this longest side, metres; a cell phone beside a person would be a dot.
-THING_SIDE = 1.15
-THING_MIDDLE = 0.9
-# Degrees about the vertical axis: objects show three sides; the scene is seen from beside its camera.
-THING_TURN, SCENE_TURN = -30.0, -58.0
+THING_SIDE = 0.9
+# Degrees about the vertical axis. Everything is turned a little, because depth shows better from aside; the scene is
+# turned so far that its camera does not hide it.
+BODY_TURN, THING_TURN, SCENE_TURN = 28.0, -30.0, -60.0
 # Which way the page's camera is from what it looks at.
-FROM = np.array([0.10, 0.22, 1.0])
+FROM = np.array([0.0, 0.14, 1.0])
 # Half a turn about x, from optical axes (y down, z forward) to the page's.
 FROM_OPTICAL = np.diag([1.0, -1.0, -1.0])
 
@@ -39,42 +39,56 @@ class Stand:
     low: Vector
     high: Vector
 
-    def moved(self, x: float) -> Stand:
-        """The same, x metres further to the right."""
-        step = np.array([x, 0.0, 0.0])
+    def moved(self, x: float, y: float) -> Stand:
+        """The same, further to the right and up, metres."""
+        step = np.array([x, y, 0.0])
         return Stand(self.rotation, self.position + step, self.scale, self.low + step, self.high + step)
 
 
 def stand_body(mesh: Mesh, back: bool = False) -> Stand:
-    """A canonical body with its feet on the ground, facing the page's camera or away from it."""
-    return _standing(mesh, about_y(180.0 if back else 0.0), 1.0, None)
+    """A canonical body, seen from the front or from the back."""
+    return _standing(mesh, about_y(BODY_TURN + 180.0 if back else BODY_TURN), 1.0)
 
 
-def stand_thing(mesh: Mesh) -> Stand:
-    """An object in the size that all objects are shown in, its middle at chest height."""
+def stand_thing(mesh: Mesh, back: bool = False) -> Stand:
+    """An object in the size that all objects are shown in, seen from the front or from the back."""
     side = float(np.ptp(mesh.vertices, axis=0).max())
-    return _standing(mesh, about_y(THING_TURN), THING_SIDE / max(side, 1e-6), THING_MIDDLE)
+    return _standing(mesh, about_y(THING_TURN + 180.0 if back else THING_TURN), THING_SIDE / max(side, 1e-6))
 
 
-def in_a_row(stands: Sequence[Stand]) -> list[Stand]:
-    """Next to one another from left to right, the middle of the row at x = 0."""
-    placed, x = [], 0.0
-    for stand in stands:
-        placed.append(stand.moved(x - float(stand.low[0])))
-        x += float(stand.high[0] - stand.low[0]) + GAP
-    return [stand.moved(-(x - GAP) / 2) for stand in placed]
+def in_rows(rows: Sequence[Sequence[Sequence[Stand]]]) -> list[Stand]:
+    """Rows of columns from the top to the bottom, the lowest on the ground, their middles at x = 0; flat, in order."""
+    placed: list[list[Stand]] = []
+    y = 0.0
+    for row in reversed([row for row in rows if any(row)]):
+        columns = [column for column in row if column]
+        width = sum(_width(column) for column in columns) + GAP * (len(columns) - 1)
+        height = max(_height(column) for column in columns)
+        here: list[Stand] = []
+        x = -width / 2
+        for column in columns:
+            # The columns of a row stand with their middles at one height.
+            top = y + (height + _height(column)) / 2
+            for stand in column:
+                top -= _size(stand)[1]
+                aside = x + (_width(column) - _size(stand)[0]) / 2
+                here.append(stand.moved(aside - float(stand.low[0]), top - float(stand.low[1])))
+                top -= GAP_ABOVE
+            x += _width(column) + GAP
+        placed.insert(0, here)
+        y += height + GAP_ABOVE
+    return [stand for row in placed for stand in row]
 
 
 def stand_scene(moment: Moment) -> Stand | None:
-    """The scene of a moment, its lowest point on the ground; None where nothing of it can be placed."""
+    """The scene of a moment and its camera; None where nothing of it can be placed."""
     points = scene_points(moment)
     if not len(points):
         return None
     rotation = about_y(SCENE_TURN) @ FROM_OPTICAL
-    # The camera belongs to the scene and stands at its origin.
+    # The camera belongs to the scene; it is at the origin.
     turned = np.vstack([points.astype(np.float64) @ rotation.T, np.zeros(3)])
-    lift = np.array([0.0, -float(turned[:-1, 1].min()), 0.0])
-    return Stand(rotation, lift, 1.0, turned.min(axis=0) + lift, turned.max(axis=0) + lift)
+    return _centred(turned, rotation, 1.0)
 
 
 def scene_points(moment: Moment) -> FloatArray:
@@ -124,9 +138,23 @@ def quaternion(rotation: Vector) -> Vector:
     return np.array([w, x, y, z])
 
 
-def _standing(mesh: Mesh, rotation: Vector, scale: float, middle: float | None) -> Stand:
-    turned = scale * mesh.vertices.astype(np.float64) @ rotation.T
-    low, high = turned.min(axis=0), turned.max(axis=0)
-    height = -low[1] if middle is None else middle - (low[1] + high[1]) / 2
-    move = np.array([-(low[0] + high[0]) / 2, height, -(low[2] + high[2]) / 2])
+def _standing(mesh: Mesh, rotation: Vector, scale: float) -> Stand:
+    return _centred(scale * mesh.vertices.astype(np.float64) @ rotation.T, rotation, scale)
+
+
+def _centred(points: Vector, rotation: Vector, scale: float) -> Stand:
+    low, high = points.min(axis=0), points.max(axis=0)
+    move = -(low + high) / 2
     return Stand(rotation, move, scale, low + move, high + move)
+
+
+def _size(stand: Stand) -> Vector:
+    return stand.high - stand.low
+
+
+def _width(column: Sequence[Stand]) -> float:
+    return max(float(_size(stand)[0]) for stand in column)
+
+
+def _height(column: Sequence[Stand]) -> float:
+    return sum(float(_size(stand)[1]) for stand in column) + GAP_ABOVE * (len(column) - 1)

@@ -74,7 +74,8 @@ class PairAnswer:
     ----------
     body, thing : contact on the canonical body, affordance on the object's mesh; None where not answered.
     true_body, true_thing : what is known to be true, where the recording says so.
-    sentence, confidence : of the model. body_parts : name → score, the highest first. affordance : its kind.
+    sentence, confidence : of the model about the body; thing_sentence, thing_confidence : about the object.
+    body_parts : name → score, the highest first. affordance : its kind.
     placement : of `thing`'s mesh; None without a pose, and `pose_reason` then says why.
     placed_mesh : the mesh that was placed; None where it cannot be had.
     pose_state, pose_notes, residuals : about the fit. contact_area_cm2 : skin in contact, where known.
@@ -87,6 +88,8 @@ class PairAnswer:
     true_thing: Heat | None = None
     sentence: str = ""
     confidence: float | None = None
+    thing_sentence: str = ""
+    thing_confidence: float | None = None
     body_parts: tuple[tuple[str, float], ...] = ()
     affordance: str = ""
     placement: Placement | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ivlm_core.draw import labelled_box
 from ivlm_core.types import ByteArray
@@ -48,12 +49,15 @@ class Page:
         self._playing = threading.Event()
         self._closed = threading.Event()
         self._framed: object = None
+        # Browser → width by height of its view, and where its camera was put.
+        self._views: dict[int, tuple[float, NDArray[np.float64]]] = {}
         self._stage = Stage(server)
         server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._build_picture_panel()
         self._build_choice_panel(truth and source.has_truth)
         self._show(0)
-        server.on_client_connect(self._frame)
+        server.on_client_connect(self._meet)
+        server.on_client_disconnect(lambda client: self._views.pop(client.client_id, None) and None)
         self._player = threading.Thread(target=self._play, name="view-play", daemon=True)
         self._player.start()
 
@@ -75,7 +79,7 @@ class Page:
             self._time = gui.add_html("")
             if count > 1:
                 self._slider = gui.add_slider("Image", 0, count - 1, 1, 0)
-                steps = gui.add_button_group("Step", ("⏮", "◀", "▶", "⏭"))
+                steps = gui.add_button_group("Step", ("|◀", "◀", "▶", "▶|"))
                 self._button = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY)
                 self._slider.on_update(lambda _: self._follow_slider())
                 steps.on_click(lambda event: self._step(event.target.value))
@@ -117,7 +121,7 @@ class Page:
     def _step(self, button: str) -> None:
         with self._lock:
             last = len(self._source.stamps) - 1
-            self._go_to({"⏮": 0, "◀": self._number - 1, "▶": self._number + 1, "⏭": last}[button])
+            self._go_to({"|◀": 0, "◀": self._number - 1, "▶": self._number + 1, "▶|": last}[button])
 
     def _go_to(self, number: int) -> None:
         with self._lock:
@@ -209,16 +213,31 @@ class Page:
                 for client in self._server.get_clients().values():
                     self._frame(client)
 
+    def _meet(self, client: viser.ClientHandle) -> None:
+        """Frame everything for a new browser, and anew when its window changes, until somebody looks around there."""
+        self._frame(client)
+
+        @client.camera.on_update
+        def _(camera: viser.CameraHandle) -> None:
+            with self._lock:
+                framed = self._views.get(client.client_id)
+                if framed is not None and not np.isclose(framed[0], camera.aspect, rtol=0.01):
+                    if np.allclose(framed[1], camera.position, atol=1e-3):
+                        self._frame(client)
+                    else:
+                        self._views.pop(client.client_id)
+
     def _frame(self, client: viser.ClientHandle) -> None:
         """Put a browser's camera where it sees everything."""
         with self._lock:
-            low, high = self._stage.bounds
-        camera = client.camera
-        position, middle = view_of(low, high, float(camera.fov), float(camera.aspect))
-        with client.atomic():
-            camera.up_direction = (0.0, 1.0, 0.0)
-            camera.position = position
-            camera.look_at = middle
+            camera = client.camera
+            aspect = float(camera.aspect)
+            position, middle = view_of(*self._stage.bounds, float(camera.fov), aspect)
+            self._views[client.client_id] = aspect, position
+            with client.atomic():
+                camera.up_direction = np.array([0.0, 1.0, 0.0])
+                camera.position = position
+                camera.look_at = middle
 
 
 def _picture(moment: Moment, pair: Pair | None) -> ByteArray:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from ivlm_core.draw import NEUTRAL_GREY, heat_colors
+from ivlm_core.draw.answers import spoken
 from ivlm_core.view.moments import Moment, Pair, PairAnswer
 
 # Residuals as `Reconstruction.residuals` names them, for people.
@@ -15,8 +16,8 @@ RESIDUALS = {
     "penetration_cm": ("object inside the body", "{:.1f} cm"),
     "depth_cm": ("from the measured depth", "{:.1f} cm"),
 }
-SHOWN_PARTS = 6
-_MUTED = "color:#6b7480"
+SHOWN_PARTS, LEAST_SCORE = 6, 0.02
+_MUTED, _STRONG = "color:#6b7480", "font-weight:600"
 _STYLE = "padding:0 .8em .4em .8em;font-size:.84em;line-height:1.45;overflow-wrap:anywhere"
 
 
@@ -29,9 +30,13 @@ def answer_html(pair: Pair | None, answer: PairAnswer | None, moment: Moment, th
     lines = [f"<div>{title} {_span(' · '.join(about))}</div>"]
     if answer is None:
         return _block([*lines, _muted("Not answered in this image."), *_notes(moment)])
-    if answer.sentence:
-        sure = "" if answer.confidence is None else _span(f" ({answer.confidence:.0%} sure of its words)")
-        lines.append(f"<div style='margin:.3em 0'>“{escape(answer.sentence)}”{sure}</div>")
+    for sentence, confidence in (
+        (answer.sentence, answer.confidence),
+        (answer.thing_sentence, answer.thing_confidence),
+    ):
+        if text := spoken(sentence):
+            sure = "" if confidence is None else _span(f" {confidence:.0%}")
+            lines.append(f"<div style='margin:.2em 0'>“{escape(text)}”{sure}</div>")
     lines += [_warning(reason) for reason in answer.missing]
     lines += _body_parts(answer, threshold)
     if answer.thing is not None and answer.thing.mesh is not None:
@@ -72,17 +77,17 @@ def legend_html() -> str:
 def _body_parts(answer: PairAnswer, threshold: float) -> list[str]:
     if not answer.body_parts:
         return []
-    shown = answer.body_parts[:SHOWN_PARTS]
+    shown = [part for part in answer.body_parts if part[1] >= LEAST_SCORE][:SHOWN_PARTS]
     rows = []
     for name, score in shown:
         share = min(max(score, 0.0), 1.0)
         color = "rgb({}, {}, {})".format(*(int(channel) for channel in heat_colors(share, (NEUTRAL_GREY,) * 3)))
-        weight = "font-weight:600" if score >= threshold else _MUTED
+        weight = _STRONG if score >= threshold else _MUTED
         rows.append(
             f"<tr><td style='padding:0 .6em 0 0;white-space:nowrap;{weight}'>{escape(name)}</td>"
             f"<td style='width:100%'><div style='height:.6em;border-radius:.2em;width:{100 * share:.1f}%;"
             f"min-width:1px;background:{color}'></div></td>"
-            f"<td style='padding:0 0 0 .6em;text-align:right;{weight}'>{score:.2f}</td></tr>"
+            f"<td style='padding:0 0 0 .6em;text-align:right;white-space:nowrap;{weight}'>{score:.2f}</td></tr>"
         )
     return [f"<table style='width:100%;border-spacing:0;margin:.3em 0'>{''.join(rows)}</table>"]
 
@@ -91,7 +96,8 @@ def _scene(answer: PairAnswer) -> list[str]:
     lines = []
     if answer.placement is not None:
         right, down, forward = answer.placement.translation
-        lines.append(_row("In the scene", f"{right:+.2f} right, {down:+.2f} down, {forward:.2f} m away"))
+        aside, height = "right" if right >= 0 else "left", "down" if down >= 0 else "up"
+        lines.append(_row("Place", f"{abs(right):.2f} {aside}, {abs(down):.2f} {height}, {forward:.2f} m ahead"))
         lines.append(_row("Size", f"{answer.placement.scale:.2f} × the mesh's"))
         for name, value in answer.residuals.items():
             title, form = RESIDUALS.get(name, (name, "{:.3g}"))

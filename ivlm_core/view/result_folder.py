@@ -19,7 +19,7 @@ from ivlm_core.objects import load_glb_parts, load_mesh
 from ivlm_core.storage import UNREADABLE
 from ivlm_core.types import CameraIntrinsics, Mesh
 from ivlm_core.view.meshes import MeshFinder
-from ivlm_core.view.moments import Heat, Moment, Pair, PairAnswer, Person, Placement
+from ivlm_core.view.moments import Heat, Moment, Pair, PairAnswer, Person, Placement, Region
 
 MAX_JSON_BYTES = 64 << 20
 MAX_ARRAY_BYTES = 512 << 20
@@ -94,7 +94,7 @@ class ResultFolder:
         picture, about = None, "the folder has no overlay.png"
         if (self._folder / "overlay.png").is_file():
             try:
-                picture, about = load_image(self._folder / "overlay.png"), ""
+                picture, about = load_image(self._folder / "overlay.png"), "The result's own picture, overlay.png."
             except IvlmError as error:
                 about = f"overlay.png {error.problem}"
         return Moment(
@@ -128,8 +128,10 @@ class ResultFolder:
         return PairAnswer(
             body=body,
             thing=thing,
-            sentence=str(entry.get("answer", ""))[:2000],
-            confidence=_number(entry.get("confidence")),
+            sentence=str(human.get("answer", ""))[:2000],
+            confidence=_number(human.get("confidence")),
+            thing_sentence=str(used.get("answer", ""))[:2000],
+            thing_confidence=_number(used.get("confidence")),
             body_parts=tuple(sorted(_numbers(human.get("body_parts")).items(), key=lambda part: -part[1])),
             affordance=str(used.get("affordance", ""))[:256],
             placement=_placement(pose),
@@ -139,6 +141,7 @@ class ResultFolder:
             pose_notes=tuple(_strings(pose.get("notes"))),
             residuals=_numbers(pose.get("residuals")),
             contact_area_cm2=_number(contact.get("area_cm2")),
+            regions=tuple(_regions(contact.get("free_regions"))),
             missing=tuple(
                 f"no {str(item.get('side', ''))[:80]} contact: {str(item.get('reason', ''))[:2000]}" for item in missing
             ),
@@ -242,6 +245,20 @@ def _placement(pose: dict[str, Any]) -> Placement | None:
         return None
     turns = np.isfinite(rotation).all() and np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
     return Placement(rotation, translation, scale) if turns and np.isfinite(translation).all() else None
+
+
+def _regions(value: Any) -> list[Region]:
+    """Free regions; the file does not say which vertices they have."""
+    regions = []
+    for entry in _list(value):
+        try:
+            middle, normal = (np.array(entry[name], dtype=np.float64) for name in ("centroid", "normal"))
+        except (KeyError, TypeError, ValueError):
+            continue
+        if middle.shape == normal.shape == (3,) and np.isfinite(np.concatenate([middle, normal])).all():
+            area, affordance = (_number(entry.get(name)) or 0.0 for name in ("area_cm2", "affordance"))
+            regions.append(Region(middle, normal, area, affordance, np.zeros(0, np.int32)))
+    return regions
 
 
 def _load_json(path: Path) -> dict[str, Any]:

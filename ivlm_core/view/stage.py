@@ -14,7 +14,7 @@ from ivlm_core.types import Mesh
 from ivlm_core.view.layout import (
     Stand,
     Vector,
-    in_a_row,
+    in_rows,
     stand_body,
     stand_scene,
     stand_thing,
@@ -45,12 +45,12 @@ class Switches:
 
 @dataclass(frozen=True, eq=False)
 class _Exhibit:
-    """One mesh of the row."""
+    """What stands in one place: a mesh, or without one the scene."""
 
     name: str
     title: str
     stand: Stand
-    glb: bytes
+    glb: bytes = b""
 
 
 class Stage:
@@ -58,10 +58,18 @@ class Stage:
 
     def __init__(self, server: viser.ViserServer) -> None:
         server.scene.set_up_direction("+y")
-        server.scene.configure_environment_map("studio", environment_intensity=0.6)
+        server.scene.configure_environment_map("studio", environment_intensity=0.3)
         server.scene.configure_default_lights(True, cast_shadow=False)
         server.scene.add_grid(
-            "/ground", 24.0, 24.0, plane="xz", cell_color=(232, 234, 238), section_color=(212, 216, 222)
+            "/ground",
+            24.0,
+            24.0,
+            plane="xz",
+            cell_color=(236, 238, 242),
+            cell_thickness=0.6,
+            section_color=(224, 227, 233),
+            section_thickness=0.8,
+            fade_distance=16.0,
         )
         self._nodes = Nodes(server)
         # Of everything shown: lower and upper corner of the box around it.
@@ -74,15 +82,19 @@ class Stage:
     def draw(self, moment: Moment, pair: Pair | None, threshold: float, switches: Switches) -> None:
         """Show a moment, with the answer of one pair."""
         answer = moment.answers.get(pair, PairAnswer()) if pair is not None else PairAnswer()
-        row = _row(answer, threshold, switches)
         scene = stand_scene(moment) if switches.scene else None
-        stands = in_a_row([*(exhibit.stand for exhibit in row), *([scene] if scene is not None else [])])
+        rows = _rows(answer, threshold, switches, scene)
+        stands = in_rows([[[exhibit.stand for exhibit in column] for column in row] for row in rows])
+        exhibits = [exhibit for row in rows for column in row for exhibit in column]
         with self._nodes.redrawn():
-            for exhibit, stand in zip(row, stands, strict=False):
-                self._nodes.surface(f"/row/{exhibit.name}", exhibit.glb, stand.rotation, stand.position, stand.scale)
-                self._nodes.label(f"/title/{exhibit.name}", exhibit.title, _above(stand))
-            if scene is not None:
-                self._draw_scene(moment, pair, answer, stands[-1], threshold, switches)
+            for exhibit, stand in zip(exhibits, stands, strict=True):
+                if exhibit.title:
+                    self._nodes.label(f"/title/{exhibit.name}", exhibit.title, _above(stand))
+                if exhibit.glb:
+                    name = f"/{exhibit.name}"
+                    self._nodes.surface(name, exhibit.glb, stand.rotation, stand.position, stand.scale)
+                else:
+                    self._draw_scene(moment, pair, answer, stand, threshold, switches)
         if stands:
             # The titles stand above the meshes.
             titles = np.array([0.0, 4 * LABEL_GAP, 0.0])
@@ -121,34 +133,47 @@ class Stage:
             aspect = camera.width / camera.fx * camera.fy / camera.height
             image = None if moment.picture_note else moment.picture
             self._nodes.camera("/scene/camera", fov, aspect, image, stand.rotation, stand.position)
-        self._nodes.label("/title/scene", "the scene, in metres", _above(stand))
 
 
-def _row(answer: PairAnswer, threshold: float, switches: Switches) -> list[_Exhibit]:
-    """The canonical meshes from left to right: those of the answer, then what is true."""
-    row: list[_Exhibit] = []
-    sides = [("", answer.body, answer.thing)]
+def _rows(answer: PairAnswer, threshold: float, switches: Switches, scene: Stand | None) -> list[list[list[_Exhibit]]]:
+    """Rows of columns.
+
+    Bodies stand above objects and the scene. With the ground truth, its meshes stand below those of the answer.
+    """
+    whole = [_Exhibit("scene", "the scene, in metres", scene)] if scene is not None else []
+    bodies, things = _exhibits("", answer.body, answer.thing, answer, threshold, switches)
     if switches.truth:
-        sides.append(("true ", answer.true_body, answer.true_thing))
-    for kind, body, thing in sides:
-        if switches.body and body is not None and body.mesh is not None:
-            glb = heat_surface(body.mesh, body.values, threshold, GREY)
-            row.append(_Exhibit(f"{kind}front", f"{kind}contact, front", stand_body(body.mesh), glb))
-            row.append(_Exhibit(f"{kind}back", f"{kind}contact, back", stand_body(body.mesh, back=True), glb))
-        if switches.thing and thing is not None and thing.mesh is not None:
-            row.append(_thing(f"{kind}affordance", thing, answer, threshold, switches.free and not kind))
-    return row
+        true = _exhibits("true ", answer.true_body, answer.true_thing, answer, threshold, switches)
+        rows = [[*([body] for body in group), objects] for group, objects in ((bodies, things), true)]
+        return [*rows, [whole]]
+    below = [things, whole] if whole else [[thing] for thing in things]
+    return [[[body] for body in bodies], below]
 
 
-def _thing(title: str, heat: Heat, answer: PairAnswer, threshold: float, free: bool) -> _Exhibit:
-    mesh = heat.mesh
-    assert mesh is not None
-    marked = _free_vertices(answer, mesh) if free and answer.placed_mesh is mesh else None
-    stand = stand_thing(mesh)
-    size = f"{stand.scale:.1f}".removesuffix(".0")
-    return _Exhibit(
-        title, f"{title}, {size} × its size", stand, heat_surface(mesh, heat.values, threshold, THING, marked)
-    )
+def _exhibits(
+    kind: str, body: Heat | None, thing: Heat | None, answer: PairAnswer, threshold: float, switches: Switches
+) -> tuple[list[_Exhibit], list[_Exhibit]]:
+    """The body and the object, each from the front and from the back."""
+    bodies: list[_Exhibit] = []
+    things: list[_Exhibit] = []
+    if switches.body and body is not None and body.mesh is not None:
+        glb = heat_surface(body.mesh, body.values, threshold, GREY, smooth=True)
+        for view in ("front", "back"):
+            stand = stand_body(body.mesh, view == "back")
+            bodies.append(_Exhibit(f"{kind}body {view}", f"{kind}contact, {view}", stand, glb))
+    if switches.thing and thing is not None and thing.mesh is not None:
+        mesh = thing.mesh
+        marked = _free_vertices(answer, mesh) if switches.free and not kind and answer.placed_mesh is mesh else None
+        glb = heat_surface(mesh, thing.values, threshold, THING, marked)
+        for view in ("front", "back"):
+            stand = stand_thing(mesh, view == "back")
+            title = f"{kind}affordance, {_times(stand.scale)}" if view == "front" else ""
+            things.append(_Exhibit(f"{kind}object {view}", title, stand, glb))
+    return bodies, things
+
+
+def _times(scale: float) -> str:
+    return f"{scale:.1f}".removesuffix(".0") + " × its size"
 
 
 def _person_surface(person: Person, pair: Pair | None, answer: PairAnswer, threshold: float) -> bytes:
@@ -156,10 +181,10 @@ def _person_surface(person: Person, pair: Pair | None, answer: PairAnswer, thres
     heat, mesh = answer.body, person.mesh
     theirs = pair is not None and ("" in (pair.person_id, person.person_id) or pair.person_id == person.person_id)
     if theirs and heat is not None and heat.mesh is not None and heat.mesh.topology_hash == mesh.topology_hash:
-        return heat_surface(mesh, heat.values, threshold, GREY)
+        return heat_surface(mesh, heat.values, threshold, GREY, smooth=True)
     if person.colors is not None:
-        return painted_surface(mesh, person.colors)
-    return heat_surface(mesh, np.zeros(len(mesh.vertices), np.float32), threshold, GREY)
+        return painted_surface(mesh, person.colors, smooth=True)
+    return heat_surface(mesh, np.zeros(len(mesh.vertices), np.float32), threshold, GREY, smooth=True)
 
 
 def _free_vertices(answer: PairAnswer, mesh: Mesh) -> NDArray[np.bool_]:

@@ -19,7 +19,12 @@ FREE: Color = (72, 170, 92)
 
 
 def heat_surface(
-    mesh: Mesh, values: FloatArray, threshold: float, base: Color, free: NDArray[np.bool_] | None = None
+    mesh: Mesh,
+    values: FloatArray,
+    threshold: float,
+    base: Color,
+    free: NDArray[np.bool_] | None = None,
+    smooth: bool = False,
 ) -> bytes:
     """A mesh with its values as binary glTF.
 
@@ -27,15 +32,18 @@ def heat_surface(
     ----------
     values : (V,) float32 in [0, 1]; those below `threshold` count as nothing.
     base : RGB where nothing is. free : (V,) bool, the vertices of free regions, drawn in `FREE` where nothing is.
+    smooth : a body; otherwise sharp edges stay sharp.
     """
     ground = np.tile(np.array(base, dtype=np.uint8), (len(mesh.vertices), 1))
     if free is not None:
         ground[free] = FREE
-    return painted_surface(mesh, heat_colors(np.where(values >= np.float32(threshold), values, 0.0), ground))
+    return painted_surface(mesh, heat_colors(np.where(values >= np.float32(threshold), values, 0.0), ground), smooth)
 
 
-def painted_surface(mesh: Mesh, colors: ByteArray) -> bytes:
+def painted_surface(mesh: Mesh, colors: ByteArray, smooth: bool = False) -> bytes:
     """A mesh in (V, 3) uint8 sRGB colours as binary glTF."""
+    if smooth:
+        return glb_bytes(mesh, _linear(colors))
     split, origin = _crisp(_Keyed(mesh))
     return glb_bytes(split, _linear(colors)[origin])
 
