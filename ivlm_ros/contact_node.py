@@ -15,7 +15,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,16 +31,15 @@ from std_srvs.srv import SetBool
 from ivlm_core.errors import InputError, IvlmError
 from ivlm_core.types import COCO_KEYPOINTS, BodyKeypoints, CameraIntrinsics, Frame, ObjectQuery
 from ivlm_ros.answering import ask, question_from_messages, reason_of_nothing
+from ivlm_ros.detections import BODY_TYPES, DETECTION_TYPES, message_class
 from ivlm_ros.inputs import Inputs, Job
-from ivlm_ros.messages import human_contact_array, object_affordance_array
-from ivlm_ros.msg import HumanBodyArray
 from ivlm_ros.outputs import Outputs
 from ivlm_ros.parameters import NodeParameters, ParameterStore
 from ivlm_ros.reporting import Reporter
+from ivlm_ros.requests import Engine, Requests
 from ivlm_ros.scene_inputs import SceneMessages
-from ivlm_ros.srv import EstimateContact
 from ivlm_ros.transport import use_large_image_profile
-from ivlm_ros.worker import WORKER_THREAD, Worker, wait_for
+from ivlm_ros.worker import WORKER_THREAD, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,9 +149,7 @@ class ContactNode(LifecycleNode):
         self.parameters = ParameterStore(self, configured=lambda: self._pipeline is not None)
         self._input_groups = (MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup())
         service_group, report_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self.create_service(
-            EstimateContact, "~/estimate_contact", self._on_estimate_contact, callback_group=service_group
-        )
+        self._requests = Requests(self, service_group, self.parameters, self.reporter, self._engine, self.working)
         self.create_service(SetBool, "~/enable", self._on_enable, callback_group=report_group)
         # A steady clock: with use_sim_time a paused simulation would otherwise silence the reports.
         self._timer = self.create_timer(
@@ -173,6 +169,8 @@ class ContactNode(LifecycleNode):
             self.get_logger().warning(f"without 'reconstruct' there is no use for {', '.join(values.without_effect)}")
         if values.reconstruct and not (values.use_bodies or values.use_depth):
             self.get_logger().warning("reconstruct: no object can have a pose without use_bodies or use_depth: set one")
+        message_class(values.detections_type, DETECTION_TYPES)
+        message_class(values.bodies_type, BODY_TYPES)
         start = time.monotonic()
         pipeline = self._load_pipeline(values)
         _warm_up(pipeline, values.reconstruct)
@@ -281,7 +279,9 @@ class ContactNode(LifecycleNode):
                 job.labels,
                 job.camera_info,
                 values.max_objects,
-                SceneMessages(job.bodies, job.depth, values.body_paths) if values.reconstruct else None,
+                self._scene(job) if values.reconstruct else None,
+                job.raw,
+                values.person_labels,
             )
             for error in question.refused:
                 self.reporter.bad_input(error)
@@ -321,64 +321,14 @@ class ContactNode(LifecycleNode):
         counters.latency("shell_cpu", shell + time.thread_time() - processor)
         counters.latency("total", done - job.received)
 
-    def _on_estimate_contact(
-        self, request: EstimateContact.Request, response: EstimateContact.Response
-    ) -> EstimateContact.Response:
-        with self.working():
-            try:
-                return self._estimate(request, response)
-            except InputError as error:
-                self.reporter.bad_input(error)
-                response.message = str(error)
-            except CancelledError:
-                response.message = "the node was stopped before the answer was ready"
-            except Exception as error:
-                self.reporter.failed(error)
-                response.message = str(error) if isinstance(error, IvlmError) else f"{type(error).__name__}: {error}"
-        response.success = False
-        return response
+    def _scene(self, job: Job) -> SceneMessages:
+        return SceneMessages(job.bodies, job.depth, job.depth_info, self.parameters.values.body_paths, job.between)
 
-    def _estimate(
-        self, request: EstimateContact.Request, response: EstimateContact.Response
-    ) -> EstimateContact.Response:
-        pipeline, worker, values = self._pipeline, self._worker, self.parameters.values
+    def _engine(self) -> Engine:
+        pipeline, worker = self._pipeline, self._worker
         if worker is None:
             raise InputError("state", f"is {self.state}", "activate the node first")
-        if not request.objects and not values.asked_always:
-            raise InputError("objects", "is empty", "name at least one object")
-        info = request.camera_info
-        scene = None
-        if values.reconstruct:
-            scene = SceneMessages(
-                HumanBodyArray(header=request.image.header, bodies=request.bodies),
-                request.depth if request.depth.width or request.depth.height else None,
-                values.body_paths,
-            )
-        question = question_from_messages(
-            request.image,
-            request.objects,
-            values.asked_always,
-            info if info.width or info.height else None,
-            values.max_objects,
-            scene,
-        )
-        for error in question.refused:
-            self.reporter.bad_input(error)
-        if not question.queries:
-            raise (question.detections_refused or question.refused)[0]
-        result = wait_for(
-            worker.call(lambda: ask(pipeline, question, follow=False)),
-            lambda: worker is self._worker and rclpy_ok(self),
-        )
-        self.reporter.counters.add("requests_answered")
-        header = request.image.header
-        response.human_contacts = human_contact_array(result, header, values.contact_threshold)
-        response.object_affordances = object_affordance_array(result, header, values.contact_threshold)
-        response.success = not question.refused
-        response.message = "; ".join(str(error) for error in question.refused) or (
-            f"{len(result.human_contacts)} human contacts, {len(result.object_affordances)} object affordances"
-        )
-        return response
+        return Engine(pipeline, worker)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self.enabled = request.data

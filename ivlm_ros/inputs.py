@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
 
-from ivlm_core.errors import IvlmError
+from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.types import check_label
 from ivlm_ros.companions import CLOCK_JUMP_NS, Companions
-from ivlm_ros.conversions import check_image, stamp_ns
-from ivlm_ros.msg import DetectedObject, DetectedObjectArray, HumanBodyArray
+from ivlm_ros.conversions import check_image, is_raw, stamp_ns
+from ivlm_ros.detections import BODY_TYPES, DETECTION_TYPES, detected_objects, message_class
 from ivlm_ros.pairing import StampPairing
+from ivlm_ros.transforms import Transforms
 from ivlm_ros.transport import PROFILE_VARIABLES, profile_path
 
 try:
@@ -25,12 +28,15 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rclpy.node import Node
 
-    from ivlm_ros.parameters import ParameterStore
+    from ivlm_ros.parameters import NodeParameters, ParameterStore
     from ivlm_ros.reporting import Reporter
 
-COMPANION_TYPES: dict[str, type] = {"bodies": HumanBodyArray, "depth": Image}
+# Characters of a message on the topic 'labels'; there is no sense in asking about more.
+MOST_LABEL_TEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,25 @@ class Job:
 
     Attributes
     ----------
-    objects : the detections; ignored where `labels` is not empty.
+    objects : the detections (see `detected_objects`); ignored where `labels` is not empty.
     labels : what to ask about in place of detections.
     camera_info : the camera's latest CameraInfo, or None.
     received : `time.monotonic()` when the image arrived.
+    raw : whether the image is still to be rectified.
     bodies, depth : the people and the depth of the image, where they are read and came in time.
+    depth_info, between : the depth camera's latest CameraInfo, or None; where it stands beside another frame.
     """
 
     image: Image | CompressedImage
-    objects: tuple[DetectedObject, ...]
+    objects: tuple[Any, ...]
     labels: tuple[str, ...]
     camera_info: CameraInfo | None
     received: float
-    bodies: HumanBodyArray | None = None
+    raw: bool = False
+    bodies: Any = None
     depth: Image | None = None
+    depth_info: CameraInfo | None = None
+    between: Callable[[str, str], NDArray[np.float64]] | None = None
 
 
 def qos(reliability: str, depth: int) -> QoSProfile:
@@ -86,7 +97,7 @@ class Inputs:
         self._node, self._parameters, self._reporter = node, parameters, reporter
         self._counters, self._log = reporter.counters, reporter.log
         self._deliver, self._enabled = deliver, enabled
-        self._pairing: StampPairing[tuple[Any, float], DetectedObjectArray] = StampPairing(
+        self._pairing: StampPairing[tuple[Any, float], Any] = StampPairing(
             values.sync_queue, round(values.sync_slop * 1e9), self._given_up
         )
         self._companions: Companions[Job] = Companions(
@@ -97,28 +108,40 @@ class Inputs:
             lambda job, found: deliver(replace(job, **found)),
             self._missing,
         )
-        self._camera_info: CameraInfo | None = None
+        self._camera_info: dict[str, CameraInfo] = {}
+        # What the topic 'labels' said last; None until then.
+        self._labels: tuple[str, ...] | None = None
+        self._transforms = Transforms(node) if values.use_depth and values.reconstruct else None
         self._newest_stamp: dict[str, int | None] = {"image": None, "detections": None, "bodies": None, "depth": None}
         started = time.monotonic()
         self._seen = {"image": started, "detections": started, "job": started}
         self.image_topic = node.resolve_topic_name("image")
         self.detections_topic = node.resolve_topic_name("detections")
+        self._raw = is_raw(values.rectify, self.image_topic, values.reconstruct)
         self._image_type = Image if values.image_transport == "raw" else CompressedImage
         self._detector = node.count_publishers(self.detections_topic) > 0
         self._subscriptions = [
             self._subscribe(self._image_type, "image", self._on_image, qos(values.image_reliability, 1), groups[0]),
             self._subscribe(
-                DetectedObjectArray,
+                message_class(values.detections_type, DETECTION_TYPES),
                 "detections",
                 self._on_detections,
                 qos(values.detections_reliability, values.sync_queue),
                 groups[1],
             ),
-            self._subscribe(CameraInfo, "camera_info", self._on_camera_info, qos("best_effort", 1), groups[1]),
+            self._subscribe(
+                CameraInfo,
+                "camera_info",
+                functools.partial(self._on_camera_info, "camera_info"),
+                qos("best_effort", 1),
+                groups[1],
+            ),
+            self._subscribe(String, "labels", self._on_labels, qos("best_effort", 1), groups[1]),
         ]
+        companion_types = {"bodies": message_class(values.bodies_type, BODY_TYPES), "depth": Image}
         self._subscriptions += [
             self._subscribe(
-                COMPANION_TYPES[name],
+                companion_types[name],
                 name,
                 functools.partial(self._on_companion, name),
                 qos("best_effort", values.sync_queue if name == "bodies" else 2),
@@ -126,6 +149,16 @@ class Inputs:
             )
             for name in values.companions
         ]
+        if "depth" in values.companions:
+            self._subscriptions.append(
+                self._subscribe(
+                    CameraInfo,
+                    "depth_camera_info",
+                    functools.partial(self._on_camera_info, "depth_camera_info"),
+                    qos("best_effort", 1),
+                    groups[1],
+                )
+            )
 
     def close(self) -> None:
         """Unsubscribe and forget what waits."""
@@ -134,6 +167,8 @@ class Inputs:
         self._subscriptions = []
         self._pairing.clear()
         self._companions.clear()
+        if self._transforms is not None:
+            self._transforms.close()
 
     def starved(self) -> str:
         """One sentence on why nothing reaches the model, or an empty text while it does. Call it once a second."""
@@ -145,12 +180,12 @@ class Inputs:
         if now - self._seen["image"] > limit:
             return self._no_images(now - self._seen["image"])
         values = self._parameters.values
-        if now - self._seen["job"] <= limit or values.asked_always or (values.labels and not self._detector):
+        if now - self._seen["job"] <= limit or values.asked_always or (self._asked(values) and not self._detector):
             return ""
         if not self._detector:
             return (
                 f"images arrive, but nothing publishes {self.detections_topic}: start a detector, remap "
-                "'detections', or set the parameter 'labels'"
+                "'detections', set the parameter 'labels', or publish a text on the topic 'labels'"
             )
         if now - self._seen["detections"] > limit:
             return f"images arrive, but the publisher of {self.detections_topic} has been silent for {limit:.0f} s"
@@ -194,7 +229,8 @@ class Inputs:
                 callback(message)
             except IvlmError as error:
                 self._reporter.bad_input(error)
-                self._reporter.dropped("bad_input")
+                if name in ("image", "detections"):
+                    self._reporter.dropped("bad_input")
             except Exception as error:
                 text = f"{name}: {type(error).__name__}: {error}"
                 self._counters.error("internal_error", name, text)
@@ -236,15 +272,15 @@ class Inputs:
             check_image(message)
         stamp = self._note_stamp("image", message)
         values = self._parameters.values
-        labels = values.asked_always or (() if self._detector else values.labels)
+        labels = values.asked_always or (() if self._detector else self._asked(values))
         if labels:
             self._hand_over(message, received, (), labels)
             return
         pair = self._pairing.add_image(stamp, (message, received))
         if pair is not None:
-            self._hand_over(message, received, tuple(pair[1].objects), ())
+            self._hand_over(message, received, self._objects(pair[1]), ())
 
-    def _on_detections(self, message: DetectedObjectArray) -> None:
+    def _on_detections(self, message: Any) -> None:
         self._seen["detections"] = time.monotonic()
         self._counters.add("detections_received")
         self._detector = True
@@ -253,25 +289,43 @@ class Inputs:
         pair = self._pairing.add_detections(self._note_stamp("detections", message), message)
         if pair is not None:
             (image, received), detections = pair
-            self._hand_over(image, received, tuple(detections.objects), ())
+            self._hand_over(image, received, self._objects(detections), ())
 
-    def _on_companion(self, name: str, message: HumanBodyArray | Image) -> None:
+    def _on_companion(self, name: str, message: Any) -> None:
         if self._enabled():
             self._counters.add(f"{name}_received")
             self._companions.add(name, self._note_stamp(name, message), message)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
+    def _on_camera_info(self, name: str, message: CameraInfo) -> None:
+        self._camera_info[name] = message
+
+    def _on_labels(self, message: String) -> None:
+        """What to ask about from now on; an empty text gives the word back to the parameter."""
+        if len(message.data) > MOST_LABEL_TEXT:
+            raise InputError("labels", f"has {len(message.data)} characters", f"at most {MOST_LABEL_TEXT} are allowed")
+        texts = message.data.replace("\n", ",").split(",")
+        labels = tuple(check_label(label, "labels") for label in texts if label.strip())
+        self._labels = labels or None
+
+    def _asked(self, values: NodeParameters) -> tuple[str, ...]:
+        return values.labels if self._labels is None else self._labels
+
+    def _objects(self, detections: Any) -> tuple[Any, ...]:
+        return tuple(detected_objects(detections, self._parameters.values.class_names))
 
     def _hand_over(
         self,
         image: Image | CompressedImage,
         received: float,
-        objects: tuple[DetectedObject, ...],
+        objects: tuple[Any, ...],
         labels: tuple[str, ...],
     ) -> None:
         self._seen["job"] = time.monotonic()
-        self._companions.put(stamp_ns(image.header), Job(image, objects, labels, self._camera_info, received))
+        info = self._camera_info
+        job = Job(image, objects, labels, info.get("camera_info"), received, self._raw)
+        if self._transforms is not None:
+            job = replace(job, depth_info=info.get("depth_camera_info"), between=self._transforms.between)
+        self._companions.put(stamp_ns(image.header), job)
 
     def _note_stamp(self, name: str, message: Any) -> int:
         stamp, newest = stamp_ns(message.header), self._newest_stamp[name]

@@ -71,7 +71,7 @@ class Outputs:
         self._human.publish(human_contact_array(result, header, threshold))
         self._object.publish(object_affordance_array(result, header, threshold))
         if result.image_contacts:
-            self._image_contact.publish(image_from_contacts(result.image_contacts, header))
+            self._image_contact.publish(image_from_contacts(result.image_contacts, header, question.rectifier))
         if self._points is not None and self._points.get_subscription_count():
             self._points.publish(contact_cloud(result, header, threshold))
         if self._markers.get_subscription_count():

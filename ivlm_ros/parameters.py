@@ -16,6 +16,7 @@ from rclpy.parameter import Parameter
 from ivlm_core.config import MODES
 from ivlm_core.errors import ConfigError, IvlmError, shown
 from ivlm_core.types import check_label
+from ivlm_ros.detections import BODY_TYPES, DETECTION_TYPES
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -51,6 +52,10 @@ class NodeParameters:
     image_reliability: str = "best_effort"
     detections_reliability: str = "best_effort"
     detections_type: str = "ivlm_ros"
+    class_names: tuple[str, ...] = field(default=())
+    person_labels: tuple[str, ...] = field(default=("person",))
+    bodies_type: str = "ivlm_ros"
+    rectify: str = "auto"
     reconstruct: bool = False
     use_bodies: bool = False
     use_depth: bool = False
@@ -153,17 +158,6 @@ def _labels(name: str, value: Any) -> None:
         check_label(label, name)
 
 
-def _detections_type(name: str, value: Any) -> None:
-    if value == "vision_msgs":
-        raise ConfigError(
-            name,
-            "vision_msgs is not supported yet",
-            "use ivlm_ros and convert the detections to ivlm_ros/DetectedObjectArray",
-        )
-    if value != "ivlm_ros":
-        raise ConfigError(name, f"is {shown(value)}", "choose ivlm_ros")
-
-
 TABLE: dict[str, Entry] = {
     "model": Entry(
         "Model: tiny, interactvlm-7b, interactvlm-13b, or a checkpoint directory.",
@@ -244,9 +238,32 @@ TABLE: dict[str, Entry] = {
         choices=("best_effort", "reliable"),
     ),
     "detections_type": Entry(
-        "Type of the detections topic: ivlm_ros (ivlm_ros/DetectedObjectArray).",
+        "Type of the detections topic: ivlm_ros (ivlm_ros/DetectedObjectArray), vision_msgs (Detection2DArray) or "
+        "yolo_msgs (DetectionArray); the last two need their packages.",
         Changes.UNCONFIGURED,
-        check=_detections_type,
+        choices=tuple(DETECTION_TYPES),
+    ),
+    "class_names": Entry(
+        "Names of the classes 0, 1, … for a detector that only numbers them; 'coco' alone stands for COCO's 80; empty: "
+        "labels are taken as they are.",
+        Changes.ANY_TIME,
+        check=_labels,
+    ),
+    "person_labels": Entry(
+        "Labels of the detections that are people: the other detections are asked about for each person near them.",
+        Changes.ANY_TIME,
+        check=_labels,
+    ),
+    "bodies_type": Entry(
+        "Type of the bodies topic: ivlm_ros (ivlm_ros/HumanBodyArray) or yolo_msgs (DetectionArray with keypoints).",
+        Changes.UNCONFIGURED,
+        choices=tuple(BODY_TYPES),
+    ),
+    "rectify": Entry(
+        "Take the lens's distortion, as camera_info tells it, out of the images: on, off (they are rectified), or auto "
+        "(with reconstruct, unless the topic's name holds the word rect).",
+        Changes.UNCONFIGURED,
+        choices=("auto", "on", "off"),
     ),
     "reconstruct": Entry(
         "Fit the objects into the scene, metres in the camera's frame; needs camera_info, and posed bodies, keypoints "
@@ -258,7 +275,8 @@ TABLE: dict[str, Entry] = {
         Changes.UNCONFIGURED,
     ),
     "use_depth": Entry(
-        "Read depth images from the topic 'depth' (16UC1 or 32FC1), registered to the image; with reconstruct.",
+        "Read depth images from the topic 'depth' (16UC1 or 32FC1), registered to the image, or with their own camera "
+        "on 'depth_camera_info'; with reconstruct.",
         Changes.UNCONFIGURED,
     ),
     "tracking": Entry(
@@ -287,7 +305,8 @@ TABLE: dict[str, Entry] = {
         bounds=(0.0, 1.0),
     ),
     "labels": Entry(
-        "Objects asked about in every image while nobody publishes detections; empty texts are left out.",
+        "Objects asked about in every image while nobody publishes detections; empty texts are left out. The topic "
+        "'labels' (std_msgs/String, separated by commas) overrules them.",
         Changes.ANY_TIME,
         check=_labels,
     ),
@@ -379,7 +398,7 @@ class ParameterStore:
             default = getattr(_DEFAULTS, name)
             try:
                 declared = node.declare_parameter(
-                    name, [""] if default == () else default, _descriptor(name, entry), ignore_override=False
+                    name, _declared(default), _descriptor(name, entry), ignore_override=False
                 )
                 changes[name] = check_value(name, declared.value)
             except IvlmError:
@@ -408,6 +427,11 @@ class ParameterStore:
             return SetParametersResult(successful=False, reason=str(error))
         self.values = dataclasses.replace(self.values, **changes)
         return SetParametersResult(successful=True)
+
+
+def _declared(default: Any) -> Any:
+    """A default as rclpy takes it, which cannot tell the type of an empty list."""
+    return (list(default) or [""]) if isinstance(default, tuple) else default
 
 
 def _descriptor(name: str, entry: Entry) -> ParameterDescriptor:

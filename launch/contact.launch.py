@@ -18,7 +18,7 @@ from launch.actions import (
 )
 from launch.events import matches_action
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
@@ -29,6 +29,8 @@ from launch import LaunchDescription
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
+# Parameters whose text an argument of the same name gives.
+TEXTS = ("model", "image_transport", "image_reliability", "detections_type", "bodies_type", "mode", "device")
 SWITCHES = {
     "reconstruct": "Fit the objects into the scene",
     "use_bodies": "Read people from bodies_topic",
@@ -56,17 +58,27 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "detections_topic",
             default_value="detections",
-            description="Topic of the detected objects (ivlm_ros/DetectedObjectArray)",
+            description="Topic of the detected objects, of the type that detections_type names",
+        ),
+        DeclareLaunchArgument(
+            "labels_topic",
+            default_value="labels",
+            description="Topic of the labels asked about while nobody publishes detections (std_msgs/String)",
         ),
         DeclareLaunchArgument(
             "bodies_topic",
             default_value="bodies",
-            description="Topic of the people (ivlm_ros/HumanBodyArray), read with reconstruct and use_bodies",
+            description="Topic of the people, of the type that bodies_type names, read with reconstruct and use_bodies",
         ),
         DeclareLaunchArgument(
             "depth_topic",
             default_value="depth",
-            description="Topic of depth images registered to the colour images, read with reconstruct and use_depth",
+            description="Topic of depth images, read with reconstruct and use_depth",
+        ),
+        DeclareLaunchArgument(
+            "depth_camera_info_topic",
+            default_value="depth_camera_info",
+            description="Topic of the depth camera's intrinsics, where depth is not registered to the colour images",
         ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics"),
         DeclareLaunchArgument(
@@ -78,6 +90,14 @@ def generate_launch_description():
             "image_transport",
             default_value="",
             description="raw (sensor_msgs/Image) or compressed (CompressedImage); empty: what params_file says",
+        ),
+        DeclareLaunchArgument(
+            "detections_type",
+            default_value="",
+            description="ivlm_ros, vision_msgs or yolo_msgs; empty: what params_file says",
+        ),
+        DeclareLaunchArgument(
+            "bodies_type", default_value="", description="ivlm_ros or yolo_msgs; empty: what params_file says"
         ),
         DeclareLaunchArgument(
             "image_reliability",
@@ -99,6 +119,7 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "use_sim_time", default_value="", description="Follow /clock (true or false); empty: what params_file says"
         ),
+        DeclareLaunchArgument("rviz", default_value="false", description="Start RViz with its configuration, too"),
         DeclareLaunchArgument(
             "autostart", default_value="true", description="Configure and activate the node (true or false)"
         ),
@@ -119,7 +140,7 @@ def start_node(context):
         raise RuntimeError(f"params_file: {str(params_file)!r} does not exist")
 
     overrides = {}
-    for name in ("model", "image_transport", "image_reliability", "mode", "device"):
+    for name in TEXTS:
         if value_of(name):
             # Without the type a directory called 7b would be read as text, but one called 7 as a number.
             overrides[name] = ParameterValue(value_of(name), value_type=str)
@@ -139,11 +160,25 @@ def start_node(context):
             ("detections", value_of("detections_topic")),
             ("bodies", value_of("bodies_topic")),
             ("depth", value_of("depth_topic")),
+            ("depth_camera_info", value_of("depth_camera_info_topic")),
+            ("labels", value_of("labels_topic")),
         ],
         output="screen",
     )
+    viewer = []
+    if truth("rviz", value_of("rviz")):
+        layout = Path(get_package_share_directory("ivlm_ros")) / "config" / "ivlm.rviz"
+        viewer = [
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                name="ivlm_rviz",
+                namespace=value_of("namespace"),
+                arguments=["-d", str(layout)],
+            )
+        ]
     if not truth("autostart", value_of("autostart")):
-        return [node]
+        return [node, *viewer]
     activate_once_configured = RegisterEventHandler(
         OnStateTransition(
             target_lifecycle_node=node,
@@ -164,7 +199,8 @@ def start_node(context):
         )
     )
     # The handlers come first, so that they are there before the node can finish to configure.
-    return [activate_once_configured, say_that_it_failed, node, change_state(node, Transition.TRANSITION_CONFIGURE)]
+    configure = change_state(node, Transition.TRANSITION_CONFIGURE)
+    return [activate_once_configured, say_that_it_failed, node, configure, *viewer]
 
 
 def change_state(node, transition_id):

@@ -219,7 +219,7 @@ relocate_ros_wheels() {
 
 package_sources() {
   (cd "$ROOT" &&
-    find CMakeLists.txt package.xml msg srv launch config ivlm_core ivlm_ros scripts/*.in -type f \
+    find CMakeLists.txt package.xml action msg srv launch config ivlm_core ivlm_ros scripts/*.in -type f \
       -not -name '*.pyc' -not -name '.*' | LC_ALL=C sort | xargs -d '\n' sha256sum)
 }
 

@@ -136,12 +136,18 @@ class FakePipeline:
         self.gate = threading.Event()
         self.gate.set()
 
-    def run(self, frame: Frame, queries: Any, follow: bool = True) -> FrameResult:
+    def run(
+        self, frame: Frame, queries: Any, follow: bool = True, begins: Callable[[str], None] | None = None
+    ) -> FrameResult:
         self.calls.append((frame, list(queries)))
         self.followed.append(follow)
         self.running.set()
         time.sleep(self.seconds)
+        for stage in ("reason", "render", "localize", "lift") if begins is not None else ():
+            begins(stage)
         assert self.gate.wait(60), "nobody opened the gate"
+        if begins is not None and self.fits:
+            begins("reconstruct")
         if self.error is not None:
             raise self.error
         probability = np.full(40, 0.25, np.float32)

@@ -78,6 +78,14 @@ class LifecycleNode:
         self.parameters, self.remappings, self.output = parameters, remappings, output
 
 
+class Node:
+    def __init__(
+        self, *, executable: str, package: str, name: str, namespace: str | None = None, arguments: Any = None
+    ) -> None:
+        self.executable, self.package, self.name, self.namespace = executable, package, name, namespace
+        self.arguments = arguments
+
+
 class OnStateTransition:
     def __init__(
         self, *, entities: Any, target_lifecycle_node: Any = None, start_state: Any = None, goal_state: Any = None
@@ -113,7 +121,7 @@ STAND_INS = {
     "launch.events": (matches_action,),
     "launch.substitutions": (LaunchConfiguration,),
     "launch_ros": (),
-    "launch_ros.actions": (LifecycleNode,),
+    "launch_ros.actions": (LifecycleNode, Node),
     "launch_ros.event_handlers": (OnStateTransition,),
     "launch_ros.events": (),
     "launch_ros.events.lifecycle": (ChangeState,),
@@ -219,6 +227,8 @@ def test_topic_arguments_remap_the_nodes_own_topics(launch_file: ModuleType) -> 
         "detections_topic": "/yolo",
         "bodies_topic": "/pose",
         "depth_topic": "/cam/depth",
+        "depth_camera_info_topic": "/cam/depth/info",
+        "labels_topic": "/asked",
     }
     remapped = dict(the_node(launch(launch_file, namespace="left", **given)).remappings)
     assert remapped == {name.removesuffix("_topic"): topic for name, topic in given.items()}
@@ -237,6 +247,11 @@ def test_overriding_arguments_are_parameters_of_the_node(launch_file: ModuleType
     )
     overrides = node.parameters[1]
     assert (overrides["reconstruct"], overrides["use_depth"]) == (True, False)
+    typed = the_node(launch(launch_file, detections_type="vision_msgs", bodies_type="yolo_msgs")).parameters[1]
+    assert {name: value.value for name, value in typed.items()} == {
+        "detections_type": "vision_msgs",
+        "bodies_type": "yolo_msgs",
+    }
     assert "use_bodies" not in overrides, "what is not given is left to the file"
     assert set(overrides) - {"use_sim_time"} <= set(TABLE)
     # As text even where YAML would read a number.
@@ -279,9 +294,18 @@ def test_without_autostart_only_the_node_is_started(launch_file: ModuleType, tex
     assert [type(action) for action in launch(launch_file, autostart=text)] == [LifecycleNode]
 
 
+def test_rviz_comes_with_its_configuration_when_asked_for(launch_file: ModuleType, share: Path) -> None:
+    assert not any(isinstance(action, Node) for action in launch(launch_file))
+    for autostart in ("true", "false"):
+        actions = launch(launch_file, rviz="true", autostart=autostart, namespace="left")
+        (viewer,) = [action for action in actions if isinstance(action, Node)]
+        assert (viewer.package, viewer.executable, viewer.namespace) == ("rviz2", "rviz2", "left")
+        assert viewer.arguments == ["-d", str(share / "config" / "ivlm.rviz")]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("autostart", "maybe"), ("use_sim_time", "7"), ("reconstruct", "maybe"), ("params_file", "/no/such.yaml")],
+    [("rviz", "perhaps"), ("autostart", "maybe"), ("use_sim_time", "7"), ("reconstruct", "maybe"), ("params_file", "/no/such.yaml")],
 )
 def test_wrong_argument_is_named(launch_file: ModuleType, name: str, value: str) -> None:
     with pytest.raises(RuntimeError, match=name):
