@@ -124,21 +124,26 @@ class Bag:
         from ivlm_ros.replay.storages import open_storage
 
         files = self._files()
+        refused = []
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ivlm-replay-")))
         for file in files:
             try:
                 path = unpack_file(file, folder) if file.suffix == ".zstd" else file
-                storage = open_storage(path, self._tell)
+                storage = open_storage(path, folder, self._tell)
             except InputError as error:
-                self._tell(f"{file.name}: {error.problem}")
+                refused.append(f"{file.name}: {error.problem}")
+                self._tell(refused[-1])
                 continue
             self._stack.callback(storage.close)
             self._storages.append(storage)
         if not self._storages:
-            first = self.findings.report().get("damaged_file", {}).get("first", "it holds no .mcap or .db3 file")
-            raise InputError("bag", f"{self.path} cannot be read: {first}", "give the folder of a rosbag2 recording")
+            raise InputError(
+                "bag", f"{self.path} cannot be read: {refused[0]}", "give the folder of a rosbag2 recording"
+            )
         topics = merged(topic for storage in self._storages for topic in storage.topics)
         self.topics = tuple(sorted(topics, key=lambda topic: topic.key))
+        if not self.topics:
+            raise InputError("bag", f"{self.path} holds no topics ({files[0].name})", "give another recording")
 
     def _files(self) -> list[Path]:
         """The bag's files in their order, from its metadata or, where that is missing or damaged, from the folder."""

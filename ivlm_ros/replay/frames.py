@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,10 +64,14 @@ class FrameAssembler:
     ----------
     selection : the topics. slop : largest difference of stamps, seconds.
     detected : whether an image needs detections; False where labels are asked about.
+
+    Attributes
+    ----------
+    unmatched : images that were given up for want of detections.
     """
 
     def __init__(self, selection: Selection, findings: Findings, slop: float = 0.0, detected: bool = True) -> None:
-        self.images = 0
+        self.unmatched = 0
         self._names = {key: name for name, key in selection.names().items()}
         self._bodies_of_detections = _same(selection, "bodies", "detections")
         self._findings = findings
@@ -112,6 +116,7 @@ class FrameAssembler:
         yield from self._drain()
         if self._waiting:
             self._findings.add("missing_detections", _NO_DETECTIONS, self._waiting)
+            self.unmatched += self._waiting
             self._waiting = 0
 
     def _take(self, name: str, record: Record) -> None:
@@ -121,7 +126,6 @@ class FrameAssembler:
         key = header_key(record.data)
         self._note_stamp(name, key[1])
         if name == "image":
-            self.images += 1
             work = _Work(key, record.time, {"image": record.data})
             if not self._detected:
                 self._hand_over(work)
@@ -166,6 +170,7 @@ class FrameAssembler:
     def _given_up(self, reason: str) -> None:
         if reason == "no_detections":
             self._waiting -= 1
+            self.unmatched += 1
             self._findings.add("missing_detections", _NO_DETECTIONS)
         else:
             self._findings.add("missing_image", "detections came without an image of their stamp")
@@ -189,6 +194,50 @@ _NO_DETECTIONS = "an image has no detections with its stamp (--sync-slop allows 
 def _same(selection: Selection, one: str, other: str) -> bool:
     names = selection.names()
     return one in names and names.get(other) == names[one]
+
+
+class FrameReader:
+    """Copies the messages of a bag one by one and gives its frames as they become whole, at most `most` of them.
+
+    Attributes
+    ----------
+    frames : how many were given so far.
+    """
+
+    def __init__(self, bag: Bag, assembler: FrameAssembler, copy: Callable[[Record], None], most: int | None) -> None:
+        self.frames = 0
+        self._bag, self._assembler, self._copy, self._most = bag, assembler, copy, most
+        self._received = 0
+
+    def read(self, start: int, stop: int) -> Iterator[ReplayFrame]:
+        """The frames of what was received within [start, stop) nanoseconds."""
+        for record in self._bag.messages(None, start, stop):
+            if self._full:
+                # What was recorded together with the last image, its ground truth for one, belongs to it.
+                if record.time > self._received:
+                    return
+                self._copy(record)
+                continue
+            self._copy(record)
+            yield from self._counted(self._assembler.add(record))
+        if not self._full:
+            yield from self._counted(self._assembler.finish())
+
+    @property
+    def unmatched(self) -> int:
+        """Images that were given up for want of detections."""
+        return self._assembler.unmatched
+
+    @property
+    def _full(self) -> bool:
+        return self._most is not None and self.frames >= self._most
+
+    def _counted(self, frames: Iterator[ReplayFrame]) -> Iterator[ReplayFrame]:
+        for frame in frames:
+            if not self._full:
+                self.frames += 1
+                self._received = frame.received
+                yield frame
 
 
 def assemble(

@@ -97,6 +97,8 @@ class DamagedMcap:
             code, length = struct.unpack("<BQ", head)
             if length > size - file.tell():
                 damage.append(f"the file ends in the middle of a record, at byte {place}: recording was cut short")
+                if code == CHUNK:
+                    yield code, memoryview(file.read(MAX_RECORD_BYTES))
                 return
             if code in (FOOTER, DATA_END):
                 if code == DATA_END and not self._has_end(file, size):
@@ -125,7 +127,8 @@ class DamagedMcap:
             compression = bytes(chunk[32 : 32 + length]).decode()
             (packed,) = struct.unpack_from("<Q", chunk, 32 + length)
             content = chunk[40 + length : 40 + length + packed]
-            if size > MAX_CHUNK_BYTES or len(content) != packed:
+            cut = len(content) != packed
+            if size > MAX_CHUNK_BYTES or (cut and compression):
                 return [], False
             data = memoryview(unpack(bytes(content), compression, size) if compression else content)
         except (struct.error, UnicodeDecodeError, InputError):
@@ -140,7 +143,7 @@ class DamagedMcap:
             records.append((code, data[place + 9 : place + 9 + length]))
             place += 9 + length
         # Where the checksum is wrong, any of the bytes may be.
-        return (records, True) if whole else ([], False)
+        return (records, whole) if whole or cut else ([], False)
 
     def _count_chunk(self, chunk: memoryview, counts: Counter[int]) -> tuple[bool, int]:
         records, whole = self._inside(chunk)

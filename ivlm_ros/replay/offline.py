@@ -19,7 +19,7 @@ from ivlm_ros.message_types import PlainMessages
 from ivlm_ros.messages import human_contact_array, object_affordance_array
 from ivlm_ros.replay.bag_files import LAST_STAMP, Bag
 from ivlm_ros.replay.findings import Findings
-from ivlm_ros.replay.frames import FrameAssembler, ReplayFrame
+from ivlm_ros.replay.frames import FrameAssembler, FrameReader, ReplayFrame
 from ivlm_ros.replay.outcome import Outcome, Sample, ScenePart, sampled
 from ivlm_ros.replay.recording import OutputBag
 from ivlm_ros.replay.settings import ReplaySettings
@@ -156,31 +156,13 @@ class _Answerer:
         """Copy every message, and answer every frame as soon as all of it is there."""
         detected = not self.settings.asked_always
         assembler = FrameAssembler(self.selection, self.findings, self.settings.slop, detected)
-        done = 0
-        for record in bag.messages(None, *window(bag, self.settings)):
-            self.output.copy(record)
-            for frame in assembler.add(record):
-                self._answer(frame, done)
-                done += 1
-                progress(done, self._expected)
-                if done == self.settings.frames:
-                    self._count(assembler.images, done)
-                    return
-        for frame in assembler.finish():
-            self._answer(frame, done)
-            done += 1
-            progress(done, self._expected)
-        self._count(assembler.images, done)
-
-    def _count(self, images: int, handed_over: int) -> None:
-        self.outcome.frames_in = images
-        if images > handed_over:
-            # With --frames, those that still wait are not missed.
-            unmatched = self.findings.count("missing_detections") if self.settings.frames else images - handed_over
-            if unmatched:
-                self.outcome.dropped["no_detections"] += unmatched
-            if self.settings.frames:
-                self.outcome.frames_in = handed_over + unmatched
+        reader = FrameReader(bag, assembler, self.output.copy, self.settings.frames)
+        for number, frame in enumerate(reader.read(*window(bag, self.settings))):
+            self._answer(frame, number)
+            progress(number + 1, self._expected)
+        self.outcome.frames_in = reader.frames + reader.unmatched
+        if reader.unmatched:
+            self.outcome.dropped["no_detections"] = reader.unmatched
 
     def _answer(self, frame: ReplayFrame, number: int) -> None:
         start = time.perf_counter()

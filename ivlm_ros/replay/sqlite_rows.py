@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -10,10 +12,20 @@ from typing import Any
 
 from ivlm_core.errors import InputError
 from ivlm_ros.replay.bag_files import RecordedTopic, merged
+from ivlm_ros.replay.unpacking import MAX_FILE_BYTES
+
+
+# What stands in for the first of the missing pages, so that messages that end in them are known; the rest are zeros.
+_FILLING = secrets.token_bytes(8)
+FILLED_BYTES = 64 * 2**20
 
 
 class DamagedSqlite:
     """What can be read of a `.db3` file: its tables, without its index.
+
+    Parameters
+    ----------
+    folder : takes a copy of a file that is shorter than it says.
 
     Attributes
     ----------
@@ -24,8 +36,8 @@ class DamagedSqlite:
     InputError : not even the list of topics can be read.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
-        self.path, self._tell = path, tell
+    def __init__(self, path: Path, folder: Path, tell: Callable[[str], None]) -> None:
+        self.path, self._tell = _padded(path, folder), tell
         self._names: dict[int, tuple[str, str]] = {}
         self.topics: Sequence[RecordedTopic] = ()
         try:
@@ -48,6 +60,8 @@ class DamagedSqlite:
                     "SELECT topic_id, timestamp, data FROM messages NOT INDEXED ORDER BY rowid"
                 ):
                     key = self._names.get(number)
+                    if isinstance(data, bytes) and _FILLING in data:
+                        continue
                     if key in wanted and isinstance(time, int) and isinstance(data, bytes) and 0 <= time < 2**63:
                         assert key is not None
                         yield key, time, data
@@ -72,3 +86,20 @@ class DamagedSqlite:
         except sqlite3.Error:
             return {}  # bags before Iron have no such table
         return {kind: text for kind, text in rows if isinstance(kind, str) and isinstance(text, str)}
+
+
+def _padded(path: Path, folder: Path) -> Path:
+    """The file, or where it was cut short a copy with holes at its end: SQLite opens no file that lacks pages."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    page = int.from_bytes(head[16:18], "big")
+    claimed = (65536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
+    if not head.startswith(b"SQLite format 3") or not path.stat().st_size < claimed <= MAX_FILE_BYTES:
+        return path
+    copy = folder / path.name
+    shutil.copyfile(path, copy)
+    with copy.open("r+b") as file:
+        file.seek(0, 2)
+        file.write(_FILLING * (min(claimed - path.stat().st_size, FILLED_BYTES) // len(_FILLING)))
+        file.truncate(claimed)
+    return copy

@@ -14,8 +14,8 @@ from ivlm_ros.replay.sqlite_rows import DamagedSqlite
 Message = tuple[tuple[str, str], int, bytes]
 
 
-def open_storage(path: Path, tell: Callable[[str], None]) -> Storage:
-    """A file of a bag, ready to be read; `tell` hears what of it is damaged.
+def open_storage(path: Path, folder: Path, tell: Callable[[str], None]) -> Storage:
+    """A file of a bag, ready to be read; `tell` hears what of it is damaged, `folder` takes what is mended.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def open_storage(path: Path, tell: Callable[[str], None]) -> Storage:
     try:
         return _whole(path)
     except InputError as error:
-        rescued = DamagedSqlite(path, tell)
+        rescued = DamagedSqlite(path, folder, tell)
         tell(f"{path.name}: {error.problem}")
         return rescued
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ivlm_core.errors import ConfigError, InputError
 from ivlm_ros.replay.answers import read_overlays
 from ivlm_ros.replay.bag_files import Bag
 from ivlm_ros.replay.findings import Findings
-from ivlm_ros.replay.frames import FrameAssembler, ReplayFrame
+from ivlm_ros.replay.frames import FrameAssembler, FrameReader
 from ivlm_ros.replay.offline import (
     Progress,
     expected_frames,
@@ -24,7 +24,7 @@ from ivlm_ros.replay.online import DIAGNOSTICS, OUTPUTS, Replayer, ReplayReport
 from ivlm_ros.replay.outcome import Outcome, Sample, sampled
 from ivlm_ros.replay.recording import OutputBag
 from ivlm_ros.replay.settings import ReplaySettings
-from ivlm_ros.replay.topics import RAW, Selection, choose_topics
+from ivlm_ros.replay.topics import RAW, choose_topics
 
 # How long the node may take to be found.
 DISCOVERY_SECONDS = 20.0
@@ -80,12 +80,16 @@ def _play(settings: ReplaySettings, findings: Findings, bag: Bag, outcome: Outco
             # The node's own side of the discovery cannot be seen, and takes a little longer.
             time.sleep(SETTLING_SECONDS)
             before = replayer.wait_for_status()
-            frames = _Frames(settings, selection, findings, bag, output)
+            assembler = FrameAssembler(selection, findings, settings.slop, "detections" in selection.topics)
+            reader = FrameReader(bag, assembler, output.copy, settings.frames)
             report = replayer.play(
-                frames.read(), settings.rate, settings.timeout, lambda played: progress(played, expected)
+                reader.read(*window(bag, settings)),
+                settings.rate,
+                settings.timeout,
+                lambda played: progress(played, expected),
             )
             after = replayer.wait_for_status()
-        _note(report, before, after, frames, findings, outcome)
+        _note(report, before, after, reader.unmatched, findings, outcome)
     shown = sampled(len(report.answered))
     keys = {key for number, key in enumerate(report.answered) if number in shown}
     pictures = read_overlays(settings.out / "bag", prefix, keys)
@@ -153,48 +157,19 @@ def _not_found(
     )
 
 
-class _Frames:
-    """The bag's frames one by one, while all of its messages are copied."""
-
-    def __init__(
-        self, settings: ReplaySettings, selection: Selection, findings: Findings, bag: Bag, output: OutputBag
-    ) -> None:
-        self._settings, self._bag, self._output = settings, bag, output
-        self._assembler = FrameAssembler(selection, findings, settings.slop, "detections" in selection.topics)
-        self.played = 0
-
-    @property
-    def unmatched(self) -> int:
-        """Images that were not played, for want of detections."""
-        return 0 if self._settings.frames == self.played else self._assembler.images - self.played
-
-    def read(self) -> Iterator[ReplayFrame]:
-        """Each frame as soon as it is whole."""
-        for record in self._bag.messages(None, *window(self._bag, self._settings)):
-            self._output.copy(record)
-            for frame in self._assembler.add(record):
-                self.played += 1
-                yield frame
-                if self.played == self._settings.frames:
-                    return
-        for frame in self._assembler.finish():
-            self.played += 1
-            yield frame
-
-
 def _note(
     report: ReplayReport,
     before: Mapping[str, str],
     after: Mapping[str, str],
-    frames: _Frames,
+    unmatched: int,
     findings: Findings,
     outcome: Outcome,
 ) -> None:
     """Counts and latencies of what was played, and what the node says of itself."""
-    outcome.frames_in = len(report.published) + frames.unmatched
+    outcome.frames_in = len(report.published) + unmatched
     outcome.frames_out = len(report.answered)
-    if frames.unmatched:
-        outcome.dropped["no_detections"] = frames.unmatched
+    if unmatched:
+        outcome.dropped["no_detections"] = unmatched
     unanswered = len(report.published) - len(report.answered)
     counted = {key: int(after[key]) - int(before.get(key, "0")) for key in after if key.startswith("dropped/")}
     for key, count in counted.items():
