@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -244,10 +244,14 @@ class _Answerer:
             grey = np.round(strongest * 255.0).astype(np.uint8)
             recorder.write(f"{prefix}/image_contact", self._image(grey, header, "mono8"), frame.received)
         if self.settings.overlay:
-            from ivlm_core.draw import draw_overlay
-
-            picture = draw_overlay(question.frame, result, threshold, question.queries)
+            picture = self._overlay(question, result)
             recorder.write(f"{prefix}/overlay", self._image(picture, header, "rgb8"), frame.received)
+
+    def _overlay(self, question: Question, result: FrameResult) -> np.ndarray:
+        from ivlm_core.draw import draw_overlay
+
+        # Without the time it took, which would make every run's pictures differ.
+        return draw_overlay(question.frame, replace(result, seconds={}), self.settings.threshold, question.queries)
 
     def _image(self, pixels: np.ndarray, header: Header, encoding: str) -> Any:
         height, width = pixels.shape[:2]
@@ -258,12 +262,10 @@ class _Answerer:
 
     def _show(self, frame: ReplayFrame, question: Question, result: FrameResult) -> None:
         """Keep a picture of this frame, and what was fitted into its scene."""
-        from ivlm_core.draw import draw_overlay
-
         meshes = [contact.mesh for contact in result.human_contacts]
         meshes += [affordance.mesh for affordance in result.object_affordances]
         self.outcome.meshes.update({mesh.topology_hash: mesh for mesh in meshes})
-        picture = draw_overlay(question.frame, result, self.settings.threshold, question.queries)
+        picture = self._overlay(question, result)
         self.outcome.samples.append(Sample(frame.key, jpeg(picture), _scene(result)))
 
 

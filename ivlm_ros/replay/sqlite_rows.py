@@ -14,7 +14,6 @@ from ivlm_core.errors import InputError
 from ivlm_ros.replay.bag_files import RecordedTopic, merged
 from ivlm_ros.replay.unpacking import MAX_FILE_BYTES
 
-
 # What stands in for the first of the missing pages, so that messages that end in them are known; the rest are zeros.
 _FILLING = secrets.token_bytes(8)
 FILLED_BYTES = 64 * 2**20
