@@ -89,6 +89,7 @@ def _affordance(affordance: Affordance, header: Header, threshold: float, types:
         "ivlm_ros/msg/ObjectAffordance",
         header=header,
         object_id=affordance.object_id,
+        person_id=affordance.person_id,
         object_label=affordance.object_label,
         affordance=affordance.affordance,
         mesh_resource=affordance.mesh_resource,

@@ -21,6 +21,7 @@ from ivlm_core.types import (
     FrameResult,
     FreeRegion,
     HumanContact,
+    ImageContact,
     Mesh,
     ObjectAffordance,
     PosedBody,
@@ -129,6 +130,8 @@ class FakePipeline:
         self.silent = False
         # Whether objects are fitted into the scene: a person 3 m away, one object beside the other.
         self.fits = False
+        # (H, W) contact on the picture itself, where a test wants it.
+        self.on_picture: np.ndarray | None = None
         self.calls: list[Any] = []
         self.followed: list[bool] = []
         self.running = threading.Event()
@@ -181,8 +184,13 @@ class FakePipeline:
                     confidence=0.25,
                     object_id=query.object_id,
                     number=number,
+                    person_id=query.person_id,
                 )
                 for number, query in enumerate(answered)
+            ),
+            image_contacts=tuple(
+                ImageContact(query.label, self.on_picture, "Here.", 0.5, query.object_id)
+                for query in (answered if self.on_picture is not None else ())
             ),
             reconstructions=tuple(
                 self._fitted(number, query) for number, query in enumerate(queries if self.fits else ())

@@ -22,6 +22,7 @@ from ivlm_ros.srv import EstimateContact
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from ivlm_core.errors import InputError, IvlmError
@@ -168,7 +169,7 @@ def test_camera_info_reaches_the_model(run_node: Any, camera: Any, peer: Any, wa
     shown = camera(running)
     info = CameraInfo(width=64, height=48, k=[50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0])
     peer.publisher(CameraInfo, "camera_info", reader=running).publish(info)
-    wait_until(lambda: running.node._inputs._camera_info is not None)
+    wait_until(lambda: running.node._inputs._camera_info)
     shown.show(1, "chair")
     wait_until(lambda: running.pipeline.calls)
     assert running.pipeline.calls[0][0].intrinsics.fx == 50.0
@@ -236,6 +237,82 @@ def test_labels_answer_while_nobody_publishes_detections(
     time.sleep(0.1)
     assert len(humans) == 1
     assert detections.get_subscription_count() == 1
+
+
+def test_a_topic_overrules_the_labels(
+    run_node: Any, camera: Any, peer: Any, wait_until: Any, fake_pipeline: Any
+) -> None:
+    running = run_node(labels=["chair"]).start()
+    images = peer.publisher(Image, "image", reader=running)
+    told = peer.publisher(String, "labels", reader=running)
+    shown = iter(range(1, 20))
+
+    def asked(text: str, expected: tuple[str, ...] | None) -> list[str]:
+        told.publish(String(data=text))
+        wait_until(lambda: running.node._inputs._labels == expected)
+        before = len(fake_pipeline.calls)
+        images.publish(camera(running)._make_image(next(shown)))
+        wait_until(lambda: len(fake_pipeline.calls) > before)
+        return [query.label for query in fake_pipeline.calls[-1][1]]
+
+    assert asked("cup, space suit\nbook,", ("cup", "space suit", "book")) == ["cup", "space suit", "book"]
+    assert asked("", None) == ["chair"]
+    asked("cup", ("cup",))
+    for wrong in ("<HCON>", "x" * 1_000_000):
+        bad = running.counters.total("bad_input")
+        told.publish(String(data=wrong))
+        wait_until(lambda before=bad: running.counters.total("bad_input") == before + 1)
+        assert running.node._inputs._labels == ("cup",)
+    assert running.counters.get("bad_input", "labels") == 2
+    assert running.counters.total("dropped") == 0
+
+
+def test_several_people_are_asked_about_one_by_one(
+    run_node: Any, camera: Any, wait_until: Any, fake_pipeline: Any
+) -> None:
+    running = run_node().start()
+    shown = camera(running)
+    message = shown._make_detections(1, "person", "person", "cup")
+    for detection, box in zip(message.objects, [(0, 0, 20, 48), (40, 0, 63, 48), (15, 10, 45, 30)], strict=True):
+        detection.x_min, detection.y_min, detection.x_max, detection.y_max = map(float, box)
+    shown.show_image(1)
+    shown._detections.publish(message)
+    wait_until(lambda: shown.humans and shown.objects)
+    assert [(item.object_id, item.person_id) for item in shown.humans[0].contacts] == [("2", "0"), ("2", "1")]
+    assert [item.person_id for item in shown.objects[0].affordances] == ["0", "1"]
+    boxes = [query.person_box_xyxy for query in fake_pipeline.calls[0][1]]
+    assert boxes == [(0.0, 0.0, 20.0, 47.5), (40.0, 0.0, 63.0, 47.5)]
+
+
+def test_raw_images_are_rectified_and_contact_on_them_is_put_back(
+    run_node: Any, camera: Any, peer: Any, wait_until: Any, fake_pipeline: Any
+) -> None:
+    from sensor_msgs.msg import Image as ImageMessage
+
+    running = run_node(rectify="on").start()
+    shown = camera(running)
+    heard = peer.hear(ImageMessage, "ivlm_contact/image_contact")
+    wait_until(running.node._outputs._image_contact.get_subscription_count)
+    k = [50.0, 0.0, 31.5, 0.0, 50.0, 23.5, 0.0, 0.0, 1.0]
+    info = CameraInfo(width=64, height=48, k=k, d=[-0.4, 0.1, 0.0, 0.0, 0.0], distortion_model="plumb_bob")
+    peer.publisher(CameraInfo, "camera_info", reader=running).publish(info)
+    wait_until(lambda: running.node._inputs._camera_info)
+    fake_pipeline.on_picture = np.zeros((48, 64), np.float32)
+    fake_pipeline.on_picture[:5, :5] = 1.0
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, :, 0] = np.arange(64, dtype=np.uint8) * 4
+    message = shown.show(1, "chair", data=array("B", pixels.tobytes()))
+    wait_until(lambda: heard)
+    seen = fake_pipeline.calls[0][0].image
+    # The lens drew everything towards the middle: a rectified corner shows what lay further in.
+    assert seen[0, 0, 0] > pixels[0, 0, 0] + 8
+    assert seen[23, 31, 0] == pytest.approx(pixels[23, 31, 0], abs=4)
+    back = np.frombuffer(bytes(heard[0].data), np.uint8).reshape(48, 64)
+    row, column = np.unravel_index(back.argmax(), back.shape)
+    assert back.max() > 200
+    assert row >= 1
+    assert column >= 1
+    assert heard[0].header == message.header
 
 
 def test_scene_needs_no_detections(run_node: Any, camera: Any, wait_until: Any, fake_pipeline: Any) -> None:
