@@ -183,6 +183,13 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = _command(commands, "doctor", doctor_command, "what is installed, what is missing, what to do")
     doctor.add_argument("--model", default="tiny", help="the profile whose files are looked for (default: %(default)s)")
+    doctor.add_argument(
+        "--node",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="what the running node of that name, or every one, says of itself on /diagnostics",
+    )
     return parser
 
 
@@ -481,9 +488,11 @@ def view_command(options: argparse.Namespace) -> int:
 
 
 def doctor_command(options: argparse.Namespace) -> int:
-    """`ivlm doctor`: exit status 1 when something needed is missing."""
+    """`ivlm doctor`: exit status 1 when something needed is missing, or when a running node reports an error."""
     from ivlm_core.doctor import examine
 
+    if options.node is not None:
+        return _doctor_of_nodes(options)
     checks = examine(options.model)
     usable = all(check.ok for check in checks if check.needed)
     if options.json:
@@ -493,6 +502,17 @@ def doctor_command(options: argparse.Namespace) -> int:
             mark = "ok" if check.ok else ("MISSING" if check.needed else "absent")
             print(f"{mark:8} {check.name:30} {check.detail}")
     return 0 if usable else 1
+
+
+def _doctor_of_nodes(options: argparse.Namespace) -> int:
+    # The ROS shell, which lies beside the core and is not part of it.
+    live = importlib.import_module("ivlm_ros.live")
+    reports = live.listen(options.node)
+    if options.json:
+        print(json.dumps({"nodes": [dataclasses.asdict(report) for report in reports]}))
+    else:
+        print("\n".join(live.report_text(report) for report in reports))
+    return 1 if any(report.level == "ERROR" for report in reports) else 0
 
 
 if __name__ == "__main__":

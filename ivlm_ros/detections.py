@@ -114,7 +114,7 @@ def detected_objects(message: Any, class_names: Sequence[str] = ()) -> Sequence[
     class_names : names of the classes 0, 1, … where the detector only numbers them; `coco` alone stands for COCO's.
     """
     if hasattr(message, "objects"):
-        return message.objects  # type: ignore[no-any-return]
+        return message.objects
     names = COCO_CLASSES if tuple(class_names) == ("coco",) else tuple(class_names)
     found = []
     for item in message.detections:
@@ -129,7 +129,7 @@ def people_of(message: Any) -> Sequence[Any]:
     Of a detector's message these are the detections with joints.
     """
     if hasattr(message, "bodies"):
-        return message.bodies  # type: ignore[no-any-return]
+        return message.bodies
     return [
         Person(_joints(item.keypoints.data), str(item.id), _share(item.score))
         for item in message.detections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -153,3 +154,16 @@ def resident_megabytes() -> float:
     except (OSError, IndexError, ValueError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def device_megabytes(device: str) -> dict[str, str]:
+    """What this process holds of a CUDA device's memory, held at most, and what is free there, MB; else empty."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
+        return {}
+    free, _ = torch.cuda.mem_get_info(device)
+    return {
+        "gpu_memory_mb": f"{torch.cuda.memory_reserved(device) / 1e6:.0f}",
+        "gpu_memory_most_mb": f"{torch.cuda.max_memory_reserved(device) / 1e6:.0f}",
+        "gpu_memory_free_mb": f"{free / 1e6:.0f}",
+    }

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticArray
 
 from ivlm_core.errors import IvlmError, shown
-from ivlm_ros.diagnostics import Counters, ThrottledLog, diagnostic_status, judge, resident_megabytes
+from ivlm_ros.diagnostics import (
+    Counters,
+    ThrottledLog,
+    device_megabytes,
+    diagnostic_status,
+    judge,
+    resident_megabytes,
+)
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -101,6 +108,7 @@ class Reporter:
             "cache_hits": getattr(pipeline, "cache_hits", 0),
             "cache_misses": getattr(pipeline, "cache_misses", 0),
             "memory_mb": f"{resident_megabytes():.0f}",
+            **device_megabytes(device),
             "last_error": self.counters.last_error,
         }
         message = DiagnosticArray()
