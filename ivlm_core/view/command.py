@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ivlm view`."""
-    parser.add_argument("source", type=Path, help="a bag with answers, or the folder of ivlm contact or reconstruct")
+    parser.add_argument(
+        "source", type=Path, help="a bag with answers, or a folder of ivlm replay, contact or reconstruct"
+    )
     parser.add_argument("--inputs", type=Path, metavar="BAG", help="the bag that was answered, if its images are there")
     parser.add_argument("--port", type=int, default=8080, help="of the page; 0 for any (default: %(default)s)")
     parser.add_argument(
@@ -67,6 +69,10 @@ def open_source(options: argparse.Namespace) -> Source:
     body_paths = _body_paths(options.body_path)
     finder = MeshFinder(options.meshes, body_paths)
     path: Path = options.source
+    title = path.resolve().name
+    # What `ivlm replay --out` writes holds its bag.
+    if not (path / "metadata.yaml").is_file() and (path / "bag" / "metadata.yaml").is_file():
+        path = path / "bag"
     if (path / "result.json").is_file() and not (path / "metadata.yaml").is_file():
         for name in ("inputs", "answers", "image"):
             if getattr(options, name) is not None:
@@ -86,6 +92,7 @@ def open_source(options: argparse.Namespace) -> Source:
         answers=options.answers,
         image=options.image,
         ground_truth=options.ground_truth,
+        title=title,
     )
 
 

@@ -6,7 +6,7 @@ The page's axes: x right, y up, z towards whoever looks; metres, the ground at y
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ THING_SIDE = 0.9
 # Degrees about the vertical axis. Everything is turned a little, because depth shows better from aside; the scene is
 # turned so far that its camera does not hide it.
 BODY_TURN, THING_TURN, SCENE_TURN = 28.0, -30.0, -60.0
+# Half the room that a scene's camera and its picture take.
+CAMERA_METRES = 0.3
+# How much room is left around everything, and how often the view is centred.
+FRAME, CENTRING_STEPS = 1.05, 6
 # Which way the page's camera is from what it looks at.
 FROM = np.array([0.0, 0.14, 1.0])
 # Half a turn about x, from optical axes (y down, z forward) to the page's.
@@ -31,18 +35,38 @@ FROM_OPTICAL = np.diag([1.0, -1.0, -1.0])
 
 @dataclass(frozen=True, eq=False)
 class Stand:
-    """Where a mesh stands: `x_page = scale · rotation @ x + position`; `low`, `high`: its bounding box there."""
+    """Where something stands: `x_page = scale · rotation @ x + position`.
+
+    Attributes
+    ----------
+    low, high : (3,) each, the box that is kept free for it. extent : (P, 3) points around what is seen of it.
+    """
 
     rotation: Vector
     position: Vector
     scale: float
     low: Vector
     high: Vector
+    extent: Vector
 
     def moved(self, x: float, y: float) -> Stand:
         """The same, further to the right and up, metres."""
         step = np.array([x, y, 0.0])
-        return Stand(self.rotation, self.position + step, self.scale, self.low + step, self.high + step)
+        return Stand(
+            self.rotation, self.position + step, self.scale, self.low + step, self.high + step, self.extent + step
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Boxes in turned optical axes: around people and objects, and around these and the camera."""
+
+    low: Vector
+    high: Vector
+
+    def joined(self, other: Reach) -> Reach:
+        """Around both."""
+        return Reach(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
 
 def stand_body(mesh: Mesh, back: bool = False) -> Stand:
@@ -51,9 +75,14 @@ def stand_body(mesh: Mesh, back: bool = False) -> Stand:
 
 
 def stand_thing(mesh: Mesh, back: bool = False) -> Stand:
-    """An object in the size that all objects are shown in, seen from the front or from the back."""
+    """An object in the size that all objects are shown in, seen from the front or from the back.
+
+    All get the same room, so that nothing else moves when another object is chosen.
+    """
     side = float(np.ptp(mesh.vertices, axis=0).max())
-    return _standing(mesh, about_y(THING_TURN + 180.0 if back else THING_TURN), THING_SIDE / max(side, 1e-6))
+    stand = _standing(mesh, about_y(THING_TURN + 180.0 if back else THING_TURN), THING_SIDE / max(side, 1e-6))
+    room = np.full(3, THING_SIDE / 2)
+    return replace(stand, low=-room, high=room, extent=_corners(-room, room))
 
 
 def in_rows(rows: Sequence[Sequence[Sequence[Stand]]]) -> list[Stand]:
@@ -80,15 +109,22 @@ def in_rows(rows: Sequence[Sequence[Sequence[Stand]]]) -> list[Stand]:
     return [stand for row in placed for stand in row]
 
 
-def stand_scene(moment: Moment) -> Stand | None:
-    """The scene of a moment and its camera; None where nothing of it can be placed."""
+def scene_reach(moment: Moment) -> Reach | None:
+    """Around all people and placed objects of a moment; None where there are none."""
     points = scene_points(moment)
     if not len(points):
         return None
-    rotation = about_y(SCENE_TURN) @ FROM_OPTICAL
-    # The camera belongs to the scene; it is at the origin.
-    turned = np.vstack([points.astype(np.float64) @ rotation.T, np.zeros(3)])
-    return _centred(turned, rotation, 1.0)
+    turned = points.astype(np.float64) @ _scene_rotation().T
+    return Reach(turned.min(axis=0), turned.max(axis=0))
+
+
+def stand_scene(reach: Reach) -> Stand:
+    """A scene of some reach and its camera, which is at the origin."""
+    around_camera = np.full(3, CAMERA_METRES)
+    low, high = np.minimum(reach.low, -around_camera), np.maximum(reach.high, around_camera)
+    extent = np.concatenate([_corners(reach.low, reach.high), _corners(-around_camera, around_camera)])
+    move = -(low + high) / 2
+    return Stand(_scene_rotation(), move, 1.0, low + move, high + move, extent + move)
 
 
 def scene_points(moment: Moment) -> FloatArray:
@@ -101,27 +137,29 @@ def scene_points(moment: Moment) -> FloatArray:
     return np.concatenate(groups) if groups else np.zeros((0, 3), np.float32)
 
 
-def view_of(low: Vector, high: Vector, fov: float, aspect: float) -> tuple[Vector, Vector]:
-    """Where a camera must be to see a box, and the middle that it looks at.
+def view_of(points: Vector, fov: float, aspect: float) -> tuple[Vector, Vector]:
+    """Where a camera must be to see all points, as large as they can be, and the point that it looks at.
 
     Parameters
     ----------
-    low, high : (3,) of the box. fov : vertical angle of view, radians. aspect : width by height.
+    points : (P, 3). fov : vertical angle of view, radians. aspect : width by height.
     """
-    middle = (low + high) / 2
     back = FROM / np.linalg.norm(FROM)
     right = np.cross([0.0, 1.0, 0.0], back)
     right /= np.linalg.norm(right)
     up = np.cross(back, right)
-    corners = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
-    from_middle = corners - middle
     tall = np.tan(fov / 2)
-    # A corner at (x, y) beside the axis, z in front of the middle, is inside from |x| / tan + z on.
-    needed = max(
-        float((np.abs(from_middle @ right) / (tall * aspect) + from_middle @ back).max()),
-        float((np.abs(from_middle @ up) / tall + from_middle @ back).max()),
-    )
-    return middle + 1.06 * needed * back, middle
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    distance = 0.0
+    # What is near looks larger, so that the middle of all is not the middle of the picture: found in a few steps.
+    for _ in range(CENTRING_STEPS):
+        x, y, z = ((points - middle) @ axis for axis in (right, up, back))
+        # A point at (x, y) beside the axis, z in front of the middle, is inside from |x| / tan + z on.
+        distance = FRAME * float((np.maximum(np.abs(x) / aspect, np.abs(y)) / tall + z).max())
+        depth = distance - z
+        for axis, across in ((right, x / depth), (up, y / depth)):
+            middle = middle + distance * (across.min() + across.max()) / 2 * axis
+    return middle + distance * back, middle
 
 
 def about_y(degrees: float) -> Vector:
@@ -139,13 +177,19 @@ def quaternion(rotation: Vector) -> Vector:
 
 
 def _standing(mesh: Mesh, rotation: Vector, scale: float) -> Stand:
-    return _centred(scale * mesh.vertices.astype(np.float64) @ rotation.T, rotation, scale)
-
-
-def _centred(points: Vector, rotation: Vector, scale: float) -> Stand:
+    points = scale * mesh.vertices.astype(np.float64) @ rotation.T
     low, high = points.min(axis=0), points.max(axis=0)
     move = -(low + high) / 2
-    return Stand(rotation, move, scale, low + move, high + move)
+    return Stand(rotation, move, scale, low + move, high + move, _corners(low + move, high + move))
+
+
+def _scene_rotation() -> Vector:
+    return about_y(SCENE_TURN) @ FROM_OPTICAL
+
+
+def _corners(low: Vector, high: Vector) -> Vector:
+    """(8, 3) of a box."""
+    return np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
 
 
 def _size(stand: Stand) -> Vector:

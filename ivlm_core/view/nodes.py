@@ -96,7 +96,7 @@ class Nodes:
                 unique,
                 fov,
                 aspect,
-                scale=0.45,
+                scale=0.34,
                 thickness=0.008,
                 color=(70, 76, 86),
                 image=image,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -25,7 +26,18 @@ PICTURE_SIDE = 640
 PANEL_WIDTH = 330
 # Playing: a recording's pauses are cut short, and no more pictures are shown than anybody could follow.
 LONGEST_PAUSE, SHORTEST_PAUSE = 1.0, 1 / 15
+# How long a browser takes to lay out its panels.
+SETTLE_SECONDS = 3.0
 NOTHING = "nothing was asked about"
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What a browser's view was framed for, its width by height, where its camera was put, and when."""
+
+    aspect: float
+    position: NDArray[np.float64]
+    at: float
 
 
 class Page:
@@ -49,15 +61,14 @@ class Page:
         self._playing = threading.Event()
         self._closed = threading.Event()
         self._framed: object = None
-        # Browser → width by height of its view, and where its camera was put.
-        self._views: dict[int, tuple[float, NDArray[np.float64]]] = {}
+        self._views: dict[int, _View] = {}
         self._stage = Stage(server)
         server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._build_picture_panel()
         self._build_choice_panel(truth and source.has_truth)
         self._show(0)
         server.on_client_connect(self._meet)
-        server.on_client_disconnect(lambda client: self._views.pop(client.client_id, None) and None)
+        server.on_client_disconnect(self._part)
         self._player = threading.Thread(target=self._play, name="view-play", daemon=True)
         self._player.start()
 
@@ -221,19 +232,26 @@ class Page:
         def _(camera: viser.CameraHandle) -> None:
             with self._lock:
                 framed = self._views.get(client.client_id)
-                if framed is not None and not np.isclose(framed[0], camera.aspect, rtol=0.01):
-                    if np.allclose(framed[1], camera.position, atol=1e-3):
-                        self._frame(client)
-                    else:
-                        self._views.pop(client.client_id)
+                if framed is None or np.isclose(framed.aspect, camera.aspect, rtol=0.01):
+                    return
+                # The browser's answer to the last framing may still be under way.
+                settling = time.monotonic() - framed.at < SETTLE_SECONDS
+                if settling or np.allclose(framed.position, camera.position, atol=1e-3):
+                    self._frame(client)
+                else:
+                    self._views.pop(client.client_id)
+
+    def _part(self, client: viser.ClientHandle) -> None:
+        with self._lock:
+            self._views.pop(client.client_id, None)
 
     def _frame(self, client: viser.ClientHandle) -> None:
         """Put a browser's camera where it sees everything."""
         with self._lock:
             camera = client.camera
             aspect = float(camera.aspect)
-            position, middle = view_of(*self._stage.bounds, float(camera.fov), aspect)
-            self._views[client.client_id] = aspect, position
+            position, middle = view_of(self._stage.extent, float(camera.fov), aspect)
+            self._views[client.client_id] = _View(aspect, position, time.monotonic())
             with client.atomic():
                 camera.up_direction = np.array([0.0, 1.0, 0.0])
                 camera.position = position

@@ -70,7 +70,7 @@ def legend_html() -> str:
     colors = ", ".join("rgb({}, {}, {})".format(*(int(channel) for channel in stop)) for stop in stops)
     bar = f"<div style='height:.7em;border-radius:.3em;background:linear-gradient(to right, {colors})'></div>"
     scale = "<div style='display:flex;justify-content:space-between'><span>0</span><span>0.5</span><span>1</span></div>"
-    told = "contact of the body, affordance of the object; green: free to grasp"
+    told = "contact of the body, affordance of the object; green: usable, and held by nobody"
     return _block([bar, scale, _muted(told)])
 
 

@@ -44,7 +44,7 @@ class Recording:
     finder : of meshes. body_paths : body model → its file, for those that are not shipped.
     answers : what the answers' topics lie below; the first by name where it is not given.
     image : topic of the picture; chosen where it is not given.
-    ground_truth : show a bag that holds nothing but ground truth.
+    ground_truth : show a bag that holds nothing but ground truth. title : the bag's name where it is not given.
 
     Raises
     ------
@@ -61,8 +61,9 @@ class Recording:
         answers: str | None = None,
         image: str | None = None,
         ground_truth: bool = False,
+        title: str = "",
     ) -> None:
-        self.title = bag.resolve().name
+        self.title = title or bag.resolve().name
         self._finder = finder
         self._body_paths = dict(body_paths or {})
         self._lock = threading.RLock()

@@ -12,9 +12,11 @@ from ivlm_core.draw import NEUTRAL_GREY
 from ivlm_core.draw.joint_scene import OBJECT_COLORS
 from ivlm_core.types import Mesh
 from ivlm_core.view.layout import (
+    Reach,
     Stand,
     Vector,
     in_rows,
+    scene_reach,
     stand_body,
     stand_scene,
     stand_thing,
@@ -72,8 +74,9 @@ class Stage:
             fade_distance=16.0,
         )
         self._nodes = Nodes(server)
-        # Of everything shown: lower and upper corner of the box around it.
-        self.bounds: tuple[Vector, Vector] = np.array([-1.0, 0.0, -0.3]), np.array([1.0, 1.8, 0.3])
+        self._reaches: dict[str, Reach] = {}
+        # (P, 3) points around everything that is shown.
+        self.extent: Vector = np.array([[-1.0, 0.0, 0.0], [1.0, 1.8, 0.0]])
 
     def close(self) -> None:
         """Stop what runs in the background."""
@@ -82,7 +85,7 @@ class Stage:
     def draw(self, moment: Moment, pair: Pair | None, threshold: float, switches: Switches) -> None:
         """Show a moment, with the answer of one pair."""
         answer = moment.answers.get(pair, PairAnswer()) if pair is not None else PairAnswer()
-        scene = stand_scene(moment) if switches.scene else None
+        scene = self._scene_stand(moment) if switches.scene else None
         rows = _rows(answer, threshold, switches, scene)
         stands = in_rows([[[exhibit.stand for exhibit in column] for column in row] for row in rows])
         exhibits = [exhibit for row in rows for column in row for exhibit in column]
@@ -97,11 +100,17 @@ class Stage:
                     self._draw_scene(moment, pair, answer, stand, threshold, switches)
         if stands:
             # The titles stand above the meshes.
-            titles = np.array([0.0, 4 * LABEL_GAP, 0.0])
-            self.bounds = (
-                np.min([stand.low for stand in stands], axis=0),
-                np.max([stand.high for stand in stands], axis=0) + titles,
-            )
+            titles = np.array([_above(stand) for stand in stands]) + LABEL_GAP * np.array([0.0, 1.0, 0.0])
+            self.extent = np.concatenate([*(stand.extent for stand in stands), titles])
+
+    def _scene_stand(self, moment: Moment) -> Stand | None:
+        """Room for everything that was in a camera's scenes so far, so that the camera stands still meanwhile."""
+        reach = scene_reach(moment)
+        if reach is None:
+            return None
+        known = self._reaches.get(moment.camera_frame)
+        self._reaches[moment.camera_frame] = reach if known is None else reach.joined(known)
+        return stand_scene(self._reaches[moment.camera_frame])
 
     def _draw_scene(
         self, moment: Moment, pair: Pair | None, answer: PairAnswer, stand: Stand, threshold: float, switches: Switches

@@ -31,13 +31,13 @@ def heat_surface(
     Parameters
     ----------
     values : (V,) float32 in [0, 1]; those below `threshold` count as nothing.
-    base : RGB where nothing is. free : (V,) bool, the vertices of free regions, drawn in `FREE` where nothing is.
+    base : RGB where nothing is. free : (V,) bool, the vertices of free regions, drawn in `FREE`.
     smooth : a body; otherwise sharp edges stay sharp.
     """
-    ground = np.tile(np.array(base, dtype=np.uint8), (len(mesh.vertices), 1))
+    colors = heat_colors(np.where(values >= np.float32(threshold), values, 0.0), np.array(base, dtype=np.uint8))
     if free is not None:
-        ground[free] = FREE
-    return painted_surface(mesh, heat_colors(np.where(values >= np.float32(threshold), values, 0.0), ground), smooth)
+        colors[free] = FREE
+    return painted_surface(mesh, colors, smooth)
 
 
 def painted_surface(mesh: Mesh, colors: ByteArray, smooth: bool = False) -> bytes:
