@@ -6,6 +6,8 @@
 #
 #   scripts/setup.sh           do what is missing
 #   scripts/setup.sh --check   say what is missing, change nothing; exit code 1 when something is
+#   scripts/setup.sh --tests   the same with what only the tests need: a browser (on Debian; elsewhere one that is there
+#                              is used, because Ubuntu has it as a snap only)
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter; IVLM_FORCE_WHEELS=1 goes on although a ROS distribution is sourced.
 set -euo pipefail
@@ -23,11 +25,14 @@ DUE=0
 say() { printf '%s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
-case "${1:-}" in
-  "") ;;
-  --check) CHECK_ONLY=1 ;;
-  *) fail "unknown argument '$1'; only --check is known" ;;
-esac
+FOR_TESTS=0
+for argument; do
+  case "$argument" in
+    --check) CHECK_ONLY=1 ;;
+    --tests) FOR_TESTS=1 ;;
+    *) fail "unknown argument '$argument'; --check and --tests are known" ;;
+  esac
+done
 
 # An environment sourced before, ours or a distribution's, must not leak into what is built here.
 clean_environment() {
@@ -112,8 +117,20 @@ venv_works() {
 
 # --- the steps --------------------------------------------------------------------------------------------------------
 
+# The names that test/conftest.py looks for, too.
+has_browser() {
+  local name
+  for name in chromium chromium-browser google-chrome; do
+    command -v "$name" >/dev/null && return 0
+  done
+  return 1
+}
+
 install_system_packages() {
   local missing=() package
+  if [ "$FOR_TESTS" = 1 ] && grep -qx 'ID=debian' "${OS_RELEASE:-/etc/os-release}" 2>/dev/null && ! has_browser; then
+    SYSTEM_PACKAGES+=(chromium)
+  fi
   if ! command -v dpkg >/dev/null; then
     for package in cmake g++ make; do
       command -v "$package" >/dev/null ||

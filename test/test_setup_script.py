@@ -58,13 +58,15 @@ echo "apt-get $*" >>"$CALLS"
 case "$*" in *" install "*) for word; do echo "$word"; done >>"$FAKES/installed" ;; esac
 """
 SYSTEM_PACKAGES = "cmake g++ make libegl1 libgl1 libgomp1 libidn2-0 libudev1 libusb-1.0-0 libx11-6".split()
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FIRST_RUN = ["venv", "packages", "build", "command"]
 
 
 class Sandbox:
     """A copy of the set-up files in an otherwise empty project, and the stand-ins on PATH before everything else."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tools: Path) -> None:
+        self.tools = tools
         self.project = folder / "project with space"
         self.fakes = folder / "fakes"
         self.fakes.mkdir(parents=True)
@@ -88,6 +90,8 @@ class Sandbox:
         for name in ("scripts/setup.sh", "env.sh"):
             shutil.copy2(ROOT / name, self.project / name)
         self.calls = folder / "calls"
+        self.os_release = folder / "os-release"
+        self.os_release.write_text("ID=debian\n")
 
     def run(self, *arguments: str, **environment: str) -> tuple[int, list[str], str]:
         """Exit code, the outside programs called in order, and everything printed."""
@@ -95,7 +99,8 @@ class Sandbox:
         done = subprocess.run(
             ["bash", str(self.project / "scripts/setup.sh"), *arguments],
             env={
-                "PATH": f"{self.fakes}:/usr/bin:/bin",
+                "PATH": f"{self.fakes}:{self.tools}",
+                "OS_RELEASE": str(self.os_release),
                 "HOME": str(self.fakes),
                 "CALLS": str(self.calls),
                 "FAKES": str(self.fakes),
@@ -109,9 +114,20 @@ class Sandbox:
         return done.returncode, self.calls.read_text().splitlines(), done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The computer's own programs; never a browser, even where it has one."""
+    folder = tmp_path_factory.mktemp("tools")
+    for program in (path for where in ("/bin", "/usr/bin") for path in Path(where).iterdir()):
+        link = folder / program.name
+        if program.name not in BROWSERS and not link.is_symlink():
+            link.symlink_to(program)
+    return folder
+
+
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
-    return Sandbox(tmp_path)
+def sandbox(tmp_path: Path, tools: Path) -> Sandbox:
+    return Sandbox(tmp_path, tools)
 
 
 def test_second_run_does_nothing(sandbox: Sandbox) -> None:
@@ -196,6 +212,38 @@ def test_missing_system_packages_without_root_print_the_exact_line(sandbox: Sand
     code, calls, output = sandbox.run(FAKE_UID="1000")
     assert (code, calls) == (1, [])
     assert "sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends cmake'" in output
+
+
+def test_browser_is_installed_for_the_tests_alone(sandbox: Sandbox) -> None:
+    assert sandbox.run()[:2] == (0, FIRST_RUN)
+    code, calls, _ = sandbox.run("--tests")
+    assert code == 0
+    assert [call.split()[-1] for call in calls] == ["update", "chromium"]
+    # Debian's package brings the program of its name; what is there already is not asked for again.
+    (sandbox.fakes / "chromium").write_text("#!/bin/bash\n")
+    (sandbox.fakes / "chromium").chmod(0o755)
+    assert sandbox.run("--tests", "--check")[:2] == (0, [])
+
+
+@pytest.mark.parametrize("name", BROWSERS)
+def test_browser_of_any_name_will_do(sandbox: Sandbox, name: str) -> None:
+    sandbox.run()
+    assert sandbox.run("--tests", "--check")[0] == 1
+    (sandbox.fakes / name).write_text("#!/bin/bash\n")
+    (sandbox.fakes / name).chmod(0o755)
+    assert sandbox.run("--tests")[:2] == (0, [])
+
+
+def test_ubuntu_is_not_asked_for_a_snap(sandbox: Sandbox) -> None:
+    sandbox.run()
+    sandbox.os_release.write_text("ID=ubuntu\nID_LIKE=debian\n")
+    assert sandbox.run("--tests")[:2] == (0, [])
+
+
+def test_unknown_argument_is_refused(sandbox: Sandbox) -> None:
+    code, calls, output = sandbox.run("--test")
+    assert (code, calls) == (1, [])
+    assert "unknown argument '--test'; --check and --tests are known" in output
 
 
 def test_sourced_distribution_is_not_mixed_with_the_wheels(sandbox: Sandbox) -> None:
