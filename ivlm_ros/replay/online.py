@@ -7,6 +7,7 @@ the transport both ways and the node's own waiting.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 import time
@@ -22,6 +23,8 @@ from ivlm_core.datasets import BagRecorder, BagTopic
 from ivlm_core.datasets.bags import CONTACT_TYPES, HUMAN_CONTACTS, FrameKey
 from ivlm_ros.message_types import message_class
 from ivlm_ros.replay.frames import ReplayFrame, header_key
+
+log = logging.getLogger("ivlm")
 
 # Input → its type where nothing else is said.
 INPUTS = {
@@ -41,7 +44,9 @@ DIAGNOSTICS = BagTopic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
 
 # Types that do not begin with the header of the image that they belong to.
 UNSTAMPED = ("visualization_msgs/msg/MarkerArray", DIAGNOSTICS.type)
-# After how long an unanswered warm-up frame is sent again.
+# What the node counts its inputs under, on /diagnostics.
+RECEIVED = {"image": "images_received", "detections": "detections_received"}
+# After how long an unanswered frame is sent again: in the warm-up always, later if the node did not get it.
 RESEND_SECONDS = 3.0
 
 
@@ -227,26 +232,57 @@ class Replayer:
 
         Parameters
         ----------
-        rate : frames per second; None plays in lockstep: the next frame follows when this one is answered.
+        rate : frames per second; None plays in lockstep: the next frame follows when this one is answered. What the
+            node then says it never got is sent again.
         timeout : seconds to wait for an answer, in lockstep and after the last frame.
         progress : called after each frame with the number played.
         """
         if rate is not None and not 0 < rate <= 1000:
             raise ConfigError("rate", f"is {rate}", "give 0 < rate ≤ 1000 frames per second, or none for lockstep")
+        before = self.wait_for_status() if rate is None else {}
         start = time.monotonic()
         for number, frame in enumerate(frames):
             if rate is not None:
                 time.sleep(max(0.0, start + number / rate - time.monotonic()))
-            self.publish(frame)
-            if rate is None:
-                self._wait_for(frame.key, timeout)
+                self.publish(frame)
+            else:
+                self._play_in_lockstep(frame, timeout, before, number + 1)
             progress(number + 1)
         self._settle(timeout)
         return self.report
 
-    def publish(self, frame: ReplayFrame) -> None:
-        """Publish one frame's messages; its image last, so that everything the node needs is on its way before it."""
+    def _play_in_lockstep(self, frame: ReplayFrame, timeout: float, before: Mapping[str, str], sent: int) -> None:
+        """Publish a frame and wait for its answer; best-effort messages that were lost go out again.
+
+        Whether they were is known from the node's own counts, so that it never gets a frame twice: its answers would
+        then depend on luck.
+        """
+        deadline = time.monotonic() + timeout
+        self.publish(frame)
+        while not self._wait_for(frame.key, min(RESEND_SECONDS, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() > deadline:
+                return
+            now = self.wait_for_status()
+            lost = [
+                name
+                for name, count in RECEIVED.items()
+                if count in now and 0 <= int(now[count]) - int(before.get(count, "0")) < sent
+            ]
+            if lost:
+                self.publish(frame, lost)
+                sent_again = ", ".join(lost)
+                log.info("the node did not get %s of %s: sent again", sent_again, frame.key)
+
+    def publish(self, frame: ReplayFrame, names: Collection[str] | None = None) -> None:
+        """Publish one frame's messages; its image last, so that everything the node needs is on its way before it.
+
+        Parameters
+        ----------
+        names : the inputs to publish; all when left out.
+        """
         for name, data in sorted(frame.messages, key=lambda item: item[0] == "image"):
+            if names is not None and name not in names:
+                continue
             if name == "image":
                 with self._lock:
                     if self._measuring:

@@ -112,10 +112,17 @@ def subscribed_topics(node: str, namespace: str, types: Mapping[str, str], timeo
     try:
         deadline = time.monotonic() + timeout
         while True:
-            found: list[tuple[str, list[str]]] = []
-            if (node, space) in looker.get_node_names_and_namespaces():
-                found = looker.get_subscriber_names_and_types_by_node(node, space)
-            read = {topic: set(kinds) for topic, kinds in found}
+            # Asked by topic: a node that was killed and started anew is listed twice for a while, with and without.
+            read = {
+                topic: {
+                    end.topic_type
+                    for end in looker.get_subscriptions_info_by_topic(topic)
+                    if (end.node_name, end.node_namespace) == (node, space)
+                }
+                for topic, kinds in looker.get_topic_names_and_types()
+                if set(kinds) & set(types.values())
+            }
+            read = {topic: kinds for topic, kinds in read.items() if kinds}
             remapped = _matched(read, {name: looker.resolve_topic_name(name) for name in types}, types)
             if "image" in remapped:
                 return remapped
