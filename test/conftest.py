@@ -545,3 +545,132 @@ def reference_components() -> Mapping[str, np.ndarray]:
 def reference_checkpoint() -> Path:
     """A released checkpoint at toy size, with its reference arrays."""
     return _reference_path("tiny_a")
+
+
+class AnsweredBag:
+    """Writes a bag as the node and its inputs leave it behind, without ROS; a context manager, as `BagRecorder` is.
+
+    Every method takes the stamp in nanoseconds, which is also the time of recording; fields are given by keyword.
+    """
+
+    CAMERA = "camera_optical"
+
+    def __init__(self, path: Path, storage: str = "mcap") -> None:
+        from ivlm_core.datasets import BagRecorder
+        from ivlm_ros.message_types import PlainMessages
+
+        self.types = PlainMessages()
+        self._recorder = BagRecorder(path, storage)
+
+    def __enter__(self) -> AnsweredBag:
+        self._recorder.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._recorder.__exit__(*error)
+
+    def put(self, topic: str, kind: str, stamp: int, frame: str = CAMERA, **fields: Any) -> None:
+        """Any message with a header."""
+        from ivlm_core.datasets import BagTopic
+
+        self._recorder.add_topic(BagTopic(topic, kind))
+        self._recorder.write(topic, self.types.make(kind, header=self.header(stamp, frame), **fields), stamp)
+
+    def declare(self, topic: str, kind: str) -> None:
+        """A topic without messages."""
+        from ivlm_core.datasets import BagTopic
+
+        self._recorder.add_topic(BagTopic(topic, kind))
+
+    def raw(self, topic: str, kind: str, stamp: int, data: bytes) -> None:
+        """A message that is serialised already, or none at all."""
+        self.declare(topic, kind)
+        self._recorder.write_serialized(topic, data, stamp)
+
+    def header(self, stamp: int, frame: str = CAMERA) -> Any:
+        time = self.types.make("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
+        return self.types.make("std_msgs/msg/Header", stamp=time, frame_id=frame)
+
+    def picture(self, stamp: int, pixels: np.ndarray, topic: str = "/camera/image_raw", **fields: Any) -> None:
+        """(H, W, 3) uint8 RGB."""
+        height, width = pixels.shape[:2]
+        given = {"encoding": "rgb8", "step": 3 * width, "data": pixels.reshape(-1), **fields}
+        self.put(topic, "sensor_msgs/msg/Image", stamp, height=height, width=width, **given)
+
+    def camera(self, stamp: int, focal: float, width: int, height: int) -> None:
+        k = np.array([focal, 0, (width - 1) / 2, 0, focal, (height - 1) / 2, 0, 0, 1.0])
+        self.put("/camera/camera_info", "sensor_msgs/msg/CameraInfo", stamp, k=k, width=width, height=height)
+
+    def detections(self, stamp: int, **boxes: tuple[float, float, float, float]) -> None:
+        """Label → box; the label is the identifier, too."""
+        objects = [
+            self.types.make(
+                "ivlm_ros/msg/DetectedObject",
+                id=label,
+                label=label,
+                score=1.0,
+                **dict(zip(BOX_SIDES, box, strict=True)),
+            )
+            for label, box in boxes.items()
+        ]
+        self.put("/detections", "ivlm_ros/msg/DetectedObjectArray", stamp, objects=objects)
+
+    def body(self, stamp: int, vertices: np.ndarray, person_id: str = "") -> None:
+        """(V, 3) vertices of Anny, metres, in the optical frame."""
+        person = self.types.make(
+            "ivlm_ros/msg/HumanBody",
+            body_model="anny",
+            score=1.0,
+            person_id=person_id,
+            vertices=np.asarray(vertices, np.float32).ravel(),
+        )
+        self.put("/bodies", "ivlm_ros/msg/HumanBodyArray", stamp, bodies=[person])
+
+    def contact(self, label: str, touched: Any = (), **fields: Any) -> Any:
+        """A HumanContact on Anny with probability 0.9 on the vertices `touched`."""
+        from ivlm_core.bodies import load_body
+
+        mesh = load_body().mesh
+        return self._item(mesh, "HumanContact", label, touched, body_model="anny", values="probabilities", **fields)
+
+    def affordance(self, label: str, touched: Any = (), mesh: Mesh | None = None, **fields: Any) -> Any:
+        """An ObjectAffordance on the library's mesh of the label, or another."""
+        from ivlm_core.objects import library_mesh
+
+        mesh = mesh if mesh is not None else library_mesh(label)
+        return self._item(mesh, "ObjectAffordance", label, touched, mesh_source="library", values="values", **fields)
+
+    def _item(self, mesh: Mesh, kind: str, label: str, touched: Any, values: str, **fields: Any) -> Any:
+        indices = np.asarray(touched, dtype=np.uint32)
+        known = {
+            "object_label": label,
+            "object_id": label,
+            "vertex_count": len(mesh.vertices),
+            "topology_hash": mesh.topology_hash,
+            "vertex_indices": indices,
+            values: np.full(len(indices), 0.9, np.float32),
+            "threshold": 0.5,
+            "confidence": 0.75,
+        }
+        return self.types.make(f"ivlm_ros/msg/{kind}", **{**known, **fields})
+
+    def answer(
+        self, stamp: int, contacts: Any, affordances: Any = None, below: str = "/ivlm_contact", **fields: Any
+    ) -> None:
+        """The two arrays of one image; None leaves one out."""
+        frame = fields.pop("frame", self.CAMERA)
+        if contacts is not None:
+            kind = "ivlm_ros/msg/HumanContactArray"
+            self.put(f"{below}/human_contacts", kind, stamp, frame, contacts=list(contacts), **fields)
+        if affordances is not None:
+            kind = "ivlm_ros/msg/ObjectAffordanceArray"
+            self.put(f"{below}/object_affordances", kind, stamp, frame, affordances=list(affordances), **fields)
+
+
+BOX_SIDES = ("x_min", "y_min", "x_max", "y_max")
+
+
+@pytest.fixture(scope="session")
+def answered_bag() -> type[AnsweredBag]:
+    """Writes bags with images and answers."""
+    return AnsweredBag
