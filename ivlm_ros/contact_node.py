@@ -38,6 +38,7 @@ from ivlm_ros.parameters import NodeParameters, ParameterStore
 from ivlm_ros.reporting import Reporter
 from ivlm_ros.requests import Engine, Requests
 from ivlm_ros.scene_inputs import SceneMessages
+from ivlm_ros.security import explained, what_is_missing
 from ivlm_ros.transport import use_large_image_profile
 from ivlm_ros.worker import WORKER_THREAD, Worker
 
@@ -353,13 +354,18 @@ def rclpy_ok(node: LifecycleNode) -> bool:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; returns the exit code (0, or 2 for a wrong parameter)."""
+    """Run the node until SIGINT or SIGTERM; returns the exit code (0, or 2 where it cannot start as it is told to)."""
     use_large_image_profile()
     node: ContactNode | None = None
     executor: MultiThreadedExecutor | None = None
+    started = False
     try:
         rclpy.init(args=args)
+        started = True
         node = ContactNode()
+        unprotected = what_is_missing(sys.argv if args is None else args)
+        if unprotected:
+            node.get_logger().warning(unprotected)
         executor = MultiThreadedExecutor(num_threads=4)
         executor.add_node(node)
         executor.spin()
@@ -368,9 +374,13 @@ def main(args: list[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except Exception:
+    except Exception as error:
+        told = explained(error) if node is None else ""
+        if told:
+            print(f"{NODE_NAME}: {told}", file=sys.stderr)
+            return 2
         # The signal handler may close the context between two calls of the executor, which then raises a plain error.
-        if rclpy.ok():
+        if not started or rclpy.ok():
             raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleaning up
