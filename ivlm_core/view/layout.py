@@ -150,12 +150,13 @@ def view_of(points: Vector, fov: float, aspect: float) -> tuple[Vector, Vector]:
     up = np.cross(back, right)
     tall = np.tan(fov / 2)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    distance = 0.0
     # What is near looks larger, so that the middle of all is not the middle of the picture: found in a few steps.
-    for _ in range(CENTRING_STEPS):
+    for step in range(CENTRING_STEPS + 1):
         x, y, z = ((points - middle) @ axis for axis in (right, up, back))
         # A point at (x, y) beside the axis, z in front of the middle, is inside from |x| / tan + z on.
         distance = FRAME * float((np.maximum(np.abs(x) / aspect, np.abs(y)) / tall + z).max())
+        if step == CENTRING_STEPS:
+            break
         depth = distance - z
         for axis, across in ((right, x / depth), (up, y / depth)):
             middle = middle + distance * (across.min() + across.max()) / 2 * axis
