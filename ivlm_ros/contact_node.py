@@ -175,7 +175,9 @@ class ContactNode(LifecycleNode):
         start = time.monotonic()
         pipeline = self._load_pipeline(values)
         _warm_up(pipeline, values.reconstruct)
-        self._outputs = Outputs(self, values.body_frame, values.marker_triangles, values.shown, values.contact_points)
+        self._outputs = Outputs(
+            self, self.reporter, values.body_frame, values.marker_triangles, values.shown, values.contact_points
+        )
         self._pipeline = pipeline
         self.get_logger().info(f"model '{values.model}' ready in {time.monotonic() - start:.1f} s")
         return self._entered("inactive", super().on_configure(state))

@@ -16,11 +16,14 @@ pytest.importorskip("rclpy")
 pytest.importorskip("ivlm_ros.msg")
 
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from ivlm_ros.msg import DetectedObject, DetectedObjectArray, HumanContactArray, ObjectAffordanceArray
 from ivlm_ros.srv import EstimateContact
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
@@ -529,6 +532,28 @@ def test_two_nodes_in_namespaces_do_not_mix(
         wait_until(lambda n=name, e=expected: len(heard[n]) == e)
     assert [message.header.stamp.sec for message in heard["left"]] == [1, 3]
     assert [message.header.stamp.sec for message in heard["right"]] == [2]
+
+
+def test_simulated_time_stamps_the_reports_and_not_the_answers(
+    run_node: Any, camera: Any, peer: Any, wait_until: Any
+) -> None:
+    running = run_node(use_sim_time=True, labels=["chair"]).start()
+    shown = camera(running)
+    reports = peer.hear(DiagnosticArray, "/diagnostics")
+    clock = peer.publisher(Clock, "/clock", QoSProfile(depth=1), reader=running)
+    # The clock stands: images are answered, and reports go on, by a clock of their own.
+    clock.publish(Clock(clock=Time(sec=777)))
+    wait_until(lambda: any(report.header.stamp.sec == 777 for report in reports))
+    shown.show(5, "cup")
+    wait_until(lambda: shown.humans)
+    assert shown.answered() == [5]
+    count = len(reports)
+    wait_until(lambda: len(reports) >= count + 2)
+    # And it may jump back, as when a recording starts again.
+    clock.publish(Clock(clock=Time(sec=3)))
+    wait_until(lambda: reports[-1].header.stamp.sec == 3)
+    shown.show(2, "cup")
+    wait_until(lambda: shown.answered() == [5, 2])
 
 
 def test_closed_context_inside_the_executor_is_a_clean_end(monkeypatch: pytest.MonkeyPatch) -> None:

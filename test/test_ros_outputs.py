@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("ivlm_ros.msg")
 
-from ivlm_ros.msg import DetectedObjectArray
+from ivlm_ros.msg import DetectedObjectArray, HumanContactArray
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
@@ -205,3 +205,17 @@ def test_nothing_in_contact_is_an_empty_cloud(show_scene: Any, peer: Any, wait_u
     wait_until(lambda: heard)
     assert heard[0].width == 0
     assert show.running.counters.total("frames_failed") == 0
+
+
+def test_a_subscriber_that_asks_for_too_much_is_told(show: Any, peer: Any, wait_until: Any) -> None:
+    lines: list[str] = []
+    show.running.node.reporter.log._emit = lambda level, text: lines.append(text)
+    peer.hear(
+        HumanContactArray,
+        "ivlm_contact/human_contacts",
+        QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+    )
+    wait_until(lambda: lines)
+    assert lines[0].startswith("a subscriber of /ivlm_contact/human_contacts asks for more")
+    assert "reliable and volatile" in lines[0]
+    assert show.running.counters.get("incompatible_qos", "/ivlm_contact/human_contacts") == 1
