@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -450,3 +451,18 @@ def _descriptor(name: str, entry: Entry) -> ParameterDescriptor:
         else:
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
     return descriptor
+
+
+def parameter_table() -> str:
+    """All parameters as a table in Markdown: name, default, meaning, when it may change."""
+    short = {Changes.ANY_TIME: "any time", Changes.UNCONFIGURED: "unconfigured", Changes.NEVER: "start"}
+    rows = ["| parameter | default | meaning | changes |", "|---|---|---|---|"]
+    for name, entry in TABLE.items():
+        default = getattr(_DEFAULTS, name)
+        told = str(default).lower() if isinstance(default, bool) else json.dumps(default, ensure_ascii=False)
+        rows.append(f"| `{name}` | `{told}` | {entry.description} | {short[entry.changes]} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(parameter_table())

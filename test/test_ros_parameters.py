@@ -16,8 +16,8 @@ import rclpy
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
-from ivlm_core.errors import ConfigError, IvlmError
-from ivlm_ros.parameters import TABLE, Changes, NodeParameters, ParameterStore, check_value
+from ivlm_core.errors import IvlmError
+from ivlm_ros.parameters import TABLE, Changes, NodeParameters, ParameterStore, check_value, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -241,3 +241,7 @@ def test_parameters_of_rclpy_itself_are_left_alone(context: rclpy.Context) -> No
     node = make_node(context)
     ParameterStore(node, lambda: True)
     assert node.set_parameters([Parameter("use_sim_time", value=True)])[0].successful
+
+
+def test_the_readme_has_the_table_of_all_parameters() -> None:
+    assert parameter_table() in (ROOT / "README.md").read_text(), "put in what python -m ivlm_ros.parameters prints"
