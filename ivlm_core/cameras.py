@@ -18,7 +18,6 @@ from ivlm_core.types import BodyKeypoints, ByteArray, CameraIntrinsics, FloatArr
 DISTORTION_MODELS = {
     "plumb_bob": (4, 5),
     "rational_polynomial": (8, 12, 14),
-    "thin_prism": (12, 14),
     "equidistant": (4,),
 }
 # Points on each side of a box whose rectified places bound the rectified box.
