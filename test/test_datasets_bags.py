@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,13 @@ def test_contacts_come_back_dense_under_stamp_and_object(tmp_path: Path) -> None
     assert (contact.label, contact.body_model, contact.thing) == ("cup", "anny", None)
     assert contact.body is not None
     np.testing.assert_array_equal(contact.body.dense(), np.float32([0, 0.5, 0, 0, 1]))
+
+
+def test_an_object_of_several_people_has_a_contact_for_each(tmp_path: Path) -> None:
+    message = human_contacts([1], [0.5])
+    message.contacts = [replace(message.contacts[0], person_id="ann"), *human_contacts([2], [0.75]).contacts]
+    (found,) = read_contacts(contacts_bag(tmp_path / "bag", serialized(message)), GROUND_TRUTH).values()
+    assert {name: contact.body.indices.tolist() for name, contact in found.items()} == {"a of ann": [1], "a of ": [2]}
 
 
 def test_bag_without_contacts_says_what_is_missing(tmp_path: Path) -> None:

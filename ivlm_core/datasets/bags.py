@@ -233,8 +233,9 @@ def read_contacts(bag: Path, prefix: str) -> dict[FrameKey, dict[str, RecordedCo
 
     Returns
     -------
-    (frame of the camera, stamp in ns) of each image → identifier of the object → its contact; of several messages for
-    one image the last counts. Empty where there are the topics without messages.
+    (frame of the camera, stamp in ns) of each image → identifier of the object (`OBJECT of PERSON` where it was asked
+    about for several people) → its contact; of several messages for one image the last counts. Empty where there are
+    the topics without messages.
 
     Raises
     ------
@@ -261,14 +262,18 @@ def _add_contacts(frames: dict[FrameKey, dict[str, RecordedContact]], message: A
     stamp = message.header.stamp
     contacts = frames.setdefault((message.header.frame_id, stamp.sec * 10**9 + stamp.nanosec), {})
     human = hasattr(message, "contacts")
-    for item in message.contacts if human else message.affordances:
-        contact = contacts.get(item.object_id, RecordedContact(item.object_label))
+    items = message.contacts if human else message.affordances
+    times = Counter(item.object_id for item in items)
+    for item in items:
+        # An object that several people were asked about comes once for each of them.
+        name = item.object_id if times[item.object_id] == 1 else f"{item.object_id} of {item.person_id}"
+        contact = contacts.get(name, RecordedContact(item.object_label))
         if human:
             body = vertex_values(item, item.probabilities, topic)
             contact = replace(contact, body_model=item.body_model, body=body)
         else:
             contact = replace(contact, thing=vertex_values(item, item.values, topic))
-        contacts[item.object_id] = contact
+        contacts[name] = contact
 
 
 def vertex_values(item: Any, values: FloatArray, topic: str) -> VertexValues:
