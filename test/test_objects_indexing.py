@@ -87,18 +87,25 @@ def test_ids_cannot_lead_out_of_the_library(
     assert open_library(tmp_path / "lib").mesh(0).content_hash == library_mesh("chair").content_hash
 
 
-def test_duplicated_ids(tmp_path: Path, files: dict[str, Path], cache: ArrayCache) -> None:
-    with pytest.raises(InputError, match="'a' comes twice"):
-        add_meshes(
-            tmp_path / "lib", [NewMesh(files[label], label, "a") for label in ("chair", "table")], [], cache=cache
-        )
-    add_meshes(tmp_path / "lib", [NewMesh(files["chair"], "chair", "a")], [], cache=cache)
-    with pytest.raises(InputError, match="'a' comes twice, or is in the library"):
-        add_meshes(tmp_path / "lib", [NewMesh(files["table"], "table", "a")], [], cache=cache)
-    assert open_library(tmp_path / "lib").labels == ("chair",)
-    _, report = add_meshes(tmp_path / "lib", [NewMesh(files["table"], "table", "a")], [], overwrite=True, cache=cache)
-    assert (report.added, report.changed) == (0, 1)
-    assert open_library(tmp_path / "lib").labels == ("table",)
+def test_ids_that_are_taken_cost_their_own_files_only(
+    tmp_path: Path, files: dict[str, Path], cache: ArrayCache
+) -> None:
+    folder, first = tmp_path / "mine", NewMesh(files["chair"], "chair", "a")
+    new = [first, NewMesh(files["table"], "table", "a"), NewMesh(files["bottle"], "bottle", "b")]
+    library, report = add_meshes(folder, new, [], cache=cache)
+    assert {entry.id: entry.label for entry in library.entries} == {"a": "chair", "b": "bottle"}
+    ((file, why),) = report.refused
+    assert file == str(files["table"])
+    assert "'a' comes twice" in why
+    again = [NewMesh(files["table"], "table", "a"), NewMesh(files["table"], "table", "c")]
+    library, report = add_meshes(folder, again, [], cache=cache)
+    assert {entry.id: entry.label for entry in library.entries} == {"a": "chair", "b": "bottle", "c": "table"}
+    assert (report.added, report.changed) == (1, 0)
+    assert "'a' is in the library (rename it, or use --replace)" in report.refused[0][1]
+    assert all((folder / entry.mesh).is_file() for entry in library.entries)
+    library, report = add_meshes(folder, again, [], cache=cache, overwrite=True)
+    assert {entry.id: entry.label for entry in library.entries} == {"a": "table", "b": "bottle", "c": "table"}
+    assert (report.added, report.changed, report.refused) == (0, 2, ())
 
 
 def _mesh_files(folder: Path) -> list[str]:

@@ -90,7 +90,8 @@ def add_meshes(
 ) -> tuple[FolderLibrary, Report]:
     """Add meshes to the library in a folder, which is made where there is none.
 
-    A mesh that cannot be used is left out and named in the report. Embeddings are cached by mesh, so that a run that
+    A mesh that cannot be used is left out and named in the report, as is one whose id comes twice, or is in the library
+    already where `overwrite` is not set. Embeddings are cached by mesh, so that a run that
     was broken off goes on where it stopped.
 
     Parameters
@@ -99,29 +100,30 @@ def add_meshes(
 
     Raises
     ------
-    InputError : an id that comes twice, or is in the library already and `overwrite` is not set; known embeddings that
-        are not finite, or of another width than the library's of their source. Nothing was added then.
+    InputError : known embeddings that are not finite, or of another width than the library's of their source. Nothing
+        was added then.
     ConfigError : the library's index is damaged, or the disk refuses, or an embedder's width is not the library's.
     """
     folder, cache = Path(folder), cache or ArrayCache()
     with locked(folder):
         rows = _rows(folder)
         names = [item.id or item.path.stem for item in new]
-        taken: set[str] = set() if overwrite else set(rows)
-        for name in names:
-            if name in taken:
-                raise InputError("entry.id", f"{shown(name)} comes twice, or is in the library", "choose another id")
-            taken.add(name)
         _check_known(new, _widths(rows.values(), embedders))
         replaced = {rows[name].entry.mesh for name in names if name in rows}
         added, changed, refused = 0, 0, []
+        before, taken = set(rows), set[str]()
         for done, (name, item) in enumerate(zip(names, new, strict=True), start=1):
             try:
+                if name in taken:
+                    raise InputError("entry.id", f"{shown(name)} comes twice", "rename the file, or give it an id")
+                if name in before and not overwrite:
+                    raise InputError("entry.id", f"{shown(name)} is in the library", "rename it, or use --replace")
                 row = _made(folder, name, item, embedders, cache)
+                taken.add(name)
             except UNUSABLE as error:
                 refused.append((str(item.path), str(error)))
             else:
-                changed, added = changed + (name in rows), added + (name not in rows)
+                changed, added = changed + (name in before), added + (name not in before)
                 rows[name] = row
             if progress:
                 progress(done, len(new))
