@@ -113,7 +113,7 @@ def test_figures_show_the_answers(tmp_path: Path, fake_pipeline: Any) -> None:
     data = json.loads(Elements(page).scripts[0])
     heat = data["figures"]["timeline"]["data"]
     assert [trace["y"] for trace in heat] == [["head", "left hand", "the object (grasp)"]]
-    assert heat[0]["x"] == pytest.approx([0.0, 0.1, 0.2, 0.3], abs=1e-3)
+    assert heat[0]["x"] == pytest.approx([0.05, 0.15, 0.25, 0.35], abs=1e-3)
     assert heat[0]["z"] == [[0.25] * 4, [0.75] * 4, [1.0] * 4]
     assert sum(len(trace["x"]) for trace in data["figures"]["latency"]["data"]) == 4
     assert facts["objects"][0]["body_parts"]["left hand"] == {"mean": 0.75, "max": 0.75, "share_touched": 1.0}

@@ -88,27 +88,29 @@ def latency(seconds: Sequence[float], p50: float, p95: float) -> dict[str, Any] 
             x=value, line_dash="dot", line_color="rgb(205,10,25)", annotation_text=name, annotation_position=place
         )
     figure.update_xaxes(title_text="milliseconds per image", rangemode="tozero")
-    figure.update_yaxes(title_text="images")
+    # Of few images, there are no halves.
+    figure.update_yaxes(title_text="images", dtick=1 if len(seconds) < 10 else None)
     return _plain(figure, height=300, margin={"l": 50, "r": 16, "t": 24, "b": 48})
 
 
 def _edges(times: NDArray[np.int64], start: int) -> NDArray[np.float64]:
-    """Borders of columns of equal width, as narrow as the images follow each other, at most MOST_COLUMNS of them."""
+    """Borders of columns, one from each image to the next; of equal width, and at most MOST_COLUMNS of them."""
     seconds = np.unique((times - start) / 1e9)
     span = float(seconds[-1] - seconds[0])
     step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.1
     step = max(step, span / (MOST_COLUMNS - 1), 1e-3)
     columns = round(span / step) + 1
-    return np.asarray(float(seconds[0]) + step * (np.arange(columns + 1) - 0.5), np.float64)
+    return np.asarray(float(seconds[0]) + step * np.arange(columns + 1), np.float64)
 
 
 def _table(track: Track, edges: NDArray[np.float64], start: int) -> tuple[list[str], NDArray[np.float64]]:
     """Names of the rows, and the greatest value of each in every column; NaN where the object was not answered."""
-    columns = len(edges) - 1
+    columns, width = len(edges) - 1, edges[1] - edges[0]
     parts = np.full((len(PART_NAMES) + 1, columns), np.nan)
     used: list[str] = []
     for answer in track.answers:
-        column = int(np.clip(np.searchsorted(edges, (answer.time - start) / 1e9, side="right") - 1, 0, columns - 1))
+        # Rounded, so that images that come a little early have a column of their own all the same.
+        column = int(np.clip(np.round(((answer.time - start) / 1e9 - edges[0]) / width), 0, columns - 1))
         if answer.body is not None:
             values = [answer.parts.get(name, 0.0) for name in PART_NAMES]
             parts[:-1, column] = np.fmax(parts[:-1, column], values)

@@ -51,9 +51,23 @@
     }
     return meshes[key];
   };
+  // The true proportions, with the longest side as 1, so that thin and tall things stay in the picture.
+  const proportions = (traces) => {
+    const sides = ["x", "y", "z"].map((axis) => {
+      let [low, high] = [Infinity, -Infinity];
+      for (const trace of traces) {
+        for (const value of trace[axis]) {
+          low = Math.min(low, value);
+          high = Math.max(high, value);
+        }
+      }
+      return Math.max(high - low, 1e-6);
+    });
+    const longest = Math.max(...sides);
+    return { x: sides[0] / longest, y: sides[1] / longest, z: sides[2] / longest };
+  };
   const draw = (id, parts, optical) => {
     const box = document.getElementById(id);
-    box.parentElement.hidden = !parts.length;
     if (!parts.length) return;
     const traces = parts.map((part) => ({
       type: "mesh3d",
@@ -66,7 +80,7 @@
       showscale: false,
       flatshading: false,
       hovertemplate: "%{intensity:.2f}<extra></extra>",
-      lighting: { ambient: 0.55, diffuse: 0.7, specular: 0.05, roughness: 0.9 },
+      lighting: { ambient: optical ? 0.75 : 0.55, diffuse: 0.7, specular: 0.05, roughness: 0.9 },
       lightposition: { x: 500, y: -2000, z: 3000 },
     }));
     const axis = { visible: false, showbackground: false };
@@ -84,9 +98,10 @@
           xaxis: side,
           yaxis: side,
           zaxis: side,
-          aspectmode: "data",
+          aspectmode: "manual",
+          aspectratio: proportions(traces),
           dragmode: "turntable",
-          camera: { eye: optical ? { x: 0.7, y: -2.3, z: 0.7 } : { x: 0.7, y: -2.5, z: 0.4 } },
+          camera: { eye: optical ? { x: 0.4, y: -1.6, z: 0.4 } : { x: 0.45, y: -1.55, z: 0.25 } },
         },
       },
       settings,
@@ -97,9 +112,12 @@
     data.views.forEach((view, number) => chooser.add(new Option(view.name, String(number))));
     const show = () => {
       const view = data.views[Number(chooser.value)];
-      draw("solid-body", view.body || [], false);
-      draw("solid-thing", view.thing || [], false);
-      draw("solid-scene", view.scene || [], true);
+      const shown = { body: view.body || [], thing: view.thing || [], scene: view.scene || [] };
+      // Boxes share the width, so that it is settled which are there before anything is drawn.
+      for (const [name, parts] of Object.entries(shown)) {
+        document.getElementById(`solid-${name}`).parentElement.hidden = !parts.length;
+      }
+      for (const [name, parts] of Object.entries(shown)) draw(`solid-${name}`, parts, name === "scene");
     };
     chooser.addEventListener("change", show);
     dark.addEventListener("change", show);
