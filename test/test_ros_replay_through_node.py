@@ -13,6 +13,7 @@ pytest.importorskip("ivlm_ros.msg")
 
 from ivlm_core.errors import InputError
 from ivlm_ros.replay import through_node as module
+from ivlm_ros.replay.answers import read_answers
 from ivlm_ros.replay.findings import Findings
 from ivlm_ros.replay.settings import ReplaySettings
 from ivlm_ros.replay.through_node import node_latency, replay_online
@@ -56,6 +57,10 @@ def test_lockstep_gives_the_messages_of_the_offline_replay(run_node: Any, fake_p
     given = [time for topic, time, _ in written if topic == "/ivlm_contact/human_contacts"]
     assert all(0 < answer - image < 10**10 for image, answer in zip(images, given, strict=True))
     assert {"/ivlm_contact/overlay", "/ivlm_contact/markers", "/diagnostics"} <= {topic for topic, *_ in written}
+    # Both sides of an object are one answer, at the time of its image, though their messages came one after the other.
+    merged = read_answers(tmp_path / "online" / "bag", "/ivlm_contact", "/image")
+    assert [answer.time for answer in merged] == images
+    assert all(answer.body is not None and answer.thing is not None for answer in merged)
     assert outcome.model == {"name": "fake", "weights_hash": "0123456789abcdef", "device": "cpu"}
     assert len(outcome.stages["total"]) == 6
     assert all(sample.picture.startswith(b"\xff\xd8") for sample in outcome.samples)

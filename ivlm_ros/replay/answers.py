@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 
 from ivlm_core.datasets.bags import CONTACT_TYPES, HUMAN_CONTACTS, FrameKey, VertexValues, open_bag
 from ivlm_core.datasets.image_messages import rgb_from_image, stamp_ns
+from ivlm_core.errors import InputError
 from ivlm_core.types import ByteArray
 from ivlm_ros.replay.frames import header_key
 
@@ -47,22 +49,48 @@ class Answer:
         return float(self.thing.values.max(initial=0.0)) if self.thing is not None else 0.0
 
 
-def read_answers(bag: Path, prefix: str) -> list[Answer]:
-    """The answers below a prefix, in the order of the bag; both sides of one object are one answer."""
-    found: dict[tuple[FrameKey, int, str, str], dict[str, Any]] = {}
+def read_answers(bag: Path, prefix: str, image_topic: str) -> list[Answer]:
+    """The answers below a prefix, in the order of the bag; both sides of one object are one answer.
+
+    Parameters
+    ----------
+    image_topic : of the images that were answered; they tell when that was, for answers may have come later.
+    """
+    received = _received(bag, image_topic)
+    found: dict[tuple[FrameKey, str, str, int], dict[str, Any]] = {}
     for time, message in _messages(bag, prefix):
         key = message.header.frame_id, stamp_ns(message.header)
         human = hasattr(message, "contacts")
+        # Objects of one image may share label and identifier: the first of them is the first on the other side, too.
+        seen: Counter[tuple[str, str]] = Counter()
         for item in message.contacts if human else message.affordances:
-            entry = found.setdefault((key, time, item.object_id, item.object_label), {})
+            who = item.object_id, item.object_label
+            entry = found.setdefault((key, *who, seen[who]), {"time": received.get(key, time)})
+            seen[who] += 1
             values = item.probabilities if human else item.values
             side = VertexValues(int(item.vertex_count), item.topology_hash, item.vertex_indices, values)
-            if human and "body" not in entry:
+            if human:
                 parts = dict(zip(item.body_parts, map(float, item.body_part_scores), strict=False))
                 entry.update(body=side, body_model=item.body_model, parts=parts, confidence=float(item.confidence))
-            elif not human and "thing" not in entry:
+            else:
                 entry.update(thing=side, affordance=item.affordance, pose_valid=bool(item.pose_valid))
-    return [Answer(key, time, identifier, label, **entry) for (key, time, identifier, label), entry in found.items()]
+    answers = [
+        Answer(key=key, object_id=identifier, label=label, **entry)
+        for (key, identifier, label, _), entry in found.items()
+    ]
+    return sorted(answers, key=lambda answer: answer.time)
+
+
+def _received(bag: Path, topic: str) -> dict[FrameKey, int]:
+    """When each image was received, nanoseconds."""
+    with open_bag(bag) as reader:
+        chosen = [item for item in reader.connections if item.topic == topic]
+        times: dict[FrameKey, int] = {}
+        for _, time, raw in reader.messages(connections=chosen) if chosen else ():
+            # A message that has no header was told as broken when it was replayed.
+            with contextlib.suppress(InputError):
+                times.setdefault(header_key(raw), time)
+    return times
 
 
 def _messages(bag: Path, prefix: str) -> Iterator[tuple[int, Any]]:

@@ -32,7 +32,8 @@ class Report:
 def make_report(settings: ReplaySettings, outcome: Outcome, findings: Findings) -> Report:
     """Read the new bag and put the report together; `findings` may grow by what cannot be scored."""
     path = settings.out / "bag"
-    answers = read_answers(path, settings.answers_prefix)
+    image_topic = outcome.inputs.get("image", {}).get("topic", "")
+    answers = read_answers(path, settings.answers_prefix, image_topic)
     objects = tracks(answers)
     scores = ground_truth_scores(path, settings, findings)
     facts = {
