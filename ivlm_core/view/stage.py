@@ -60,8 +60,12 @@ class Stage:
 
     def __init__(self, server: viser.ViserServer) -> None:
         server.scene.set_up_direction("+y")
-        server.scene.configure_environment_map("studio", environment_intensity=0.3)
-        server.scene.configure_default_lights(True, cast_shadow=False)
+        # An environment map would look a little better; without a graphics card it takes seconds for each picture.
+        server.scene.configure_environment_map(None)
+        server.scene.configure_default_lights(False)
+        server.scene.add_light_ambient("/light/all", intensity=0.5)
+        server.scene.add_light_directional("/light/key", intensity=2.6, position=(2.0, 4.0, 5.0), cast_shadow=False)
+        server.scene.add_light_directional("/light/fill", intensity=0.9, position=(-5.0, 1.0, 2.0), cast_shadow=False)
         server.scene.add_grid(
             "/ground",
             24.0,
