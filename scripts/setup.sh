@@ -117,7 +117,7 @@ venv_works() {
 
 # --- the steps --------------------------------------------------------------------------------------------------------
 
-# The names that test/conftest.py looks for, too.
+# The names that test/test_view_page.py looks for, too.
 has_browser() {
   local name
   for name in chromium chromium-browser google-chrome; do
