@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivlm_core.config import MODES
 from ivlm_core.datasets.bags import GROUND_TRUTH
-from ivlm_core.errors import ConfigError, IvlmError
+from ivlm_core.errors import ConfigError
 from ivlm_core.storage import atomic_path
 from ivlm_ros.replay.findings import HARMLESS, Findings
 from ivlm_ros.replay.settings import NODE, STORAGES, ReplaySettings
@@ -213,8 +213,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """`ros2 run ivlm_ros replay`: the same as `ivlm replay`."""
     from ivlm_core.cli import main as ivlm
 
-    try:
-        return ivlm(["replay", *(sys.argv[1:] if arguments is None else arguments)])
-    except IvlmError as error:
-        print(f"replay: {error}", file=sys.stderr)
-        return 2
+    return ivlm(["replay", *(sys.argv[1:] if arguments is None else arguments)])
