@@ -47,6 +47,7 @@ setup(
         "transformers>=5.0",
         "trimesh>=4.0",
         "viser>=1.1,<2",
+        "websockets>=13.1",
     ],
     entry_points={"console_scripts": ["ivlm = ivlm_core.cli:main"]},
     zip_safe=False,
