@@ -122,10 +122,9 @@ def _serve(options: argparse.Namespace, source: Source) -> int:
         if options.json:
             print(json.dumps(summary), flush=True)
         else:
-            told = (
-                f"{len(source.stamps)} images, {len(source.pairs)} objects" if len(source.stamps) > 1 else "one image"
-            )
-            print("\n".join([*source.notes, f"{source.title}: {told}", f"open {url} (Ctrl-C ends)"]), flush=True)
+            images = "1 image" if len(source.stamps) == 1 else f"{len(source.stamps)} images"
+            told = f"{source.title}: {images}; objects: {', '.join(summary['objects']) or 'none'}"
+            print("\n".join([*source.notes, told, f"open {url} (Ctrl-C ends)"]), flush=True)
         stopped.wait()
     finally:
         for number, handler in before.items():
