@@ -99,6 +99,8 @@ def test_package_xml_names_every_ros_package_that_is_imported() -> None:
     assert {"rclpy", "sensor_msgs", "visualization_msgs", "diagnostic_msgs", "std_srvs"} <= ros
     assert ros <= named
     assert {"launch", "launch_ros"} <= named
+    assert "tf2_ros" in imported
+    assert "tf2_ros_py" in named, "the package that has the module tf2_ros"
 
 
 def test_every_python_dependency_is_named() -> None:
@@ -115,7 +117,7 @@ def test_every_python_dependency_is_named() -> None:
     requirements = set(re.findall(r'^        "([\w-]+)>=', setup, re.MULTILINE))
     imported = imported_packages("ivlm_core") | imported_packages("ivlm_ros")
     own_or_standard = {"ivlm_core", "ivlm_ros", "__future__"} | set(sys.stdlib_module_names)
-    ros = {name for name in imported if name.endswith(("_msgs", "_srvs", "_interfaces"))} | {"rclpy"}
+    ros = {name for name in imported if name.endswith(("_msgs", "_srvs", "_interfaces"))} | {"rclpy", "tf2_ros"}
     optional = {"pytorch3d"}  # a second renderer where the user has it; on no package index
     missing = {index_names.get(name, name) for name in imported - own_or_standard - ros - optional} - requirements
     assert missing == set()
