@@ -305,7 +305,13 @@ def test_rviz_comes_with_its_configuration_when_asked_for(launch_file: ModuleTyp
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("rviz", "perhaps"), ("autostart", "maybe"), ("use_sim_time", "7"), ("reconstruct", "maybe"), ("params_file", "/no/such.yaml")],
+    [
+        ("rviz", "perhaps"),
+        ("autostart", "maybe"),
+        ("use_sim_time", "7"),
+        ("reconstruct", "maybe"),
+        ("params_file", "/no/such.yaml"),
+    ],
 )
 def test_wrong_argument_is_named(launch_file: ModuleType, name: str, value: str) -> None:
     with pytest.raises(RuntimeError, match=name):
