@@ -89,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
         help="replay captured CUDA graphs where there is a CUDA device (default: %(default)s)",
     )
     contact.add_argument(
+        "--body",
+        default="anny",
+        metavar="BODY",
+        help="predict human contact on anny, smpl, smplh or smplx (default: %(default)s; released models know smplh)",
+    )
+    contact.add_argument("--body-path", type=Path, metavar="FILE", help="the .npz file of that body")
+    contact.add_argument(
         "--output-body",
         default="",
         metavar="BODY",
@@ -281,6 +288,8 @@ def contact_command(options: argparse.Namespace) -> int:
         options.mode,
         quantize=options.quantize,
         graphs=options.graphs,
+        body=options.body,
+        body_path=options.body_path,
         output_body=options.output_body,
         output_body_path=options.output_body_path,
         body_map_path=options.body_map,
