@@ -151,7 +151,7 @@ def magenta(page: Page) -> int:
 def soon(page: Page, value: Callable[[Page], int], holds: Callable[[int], bool]) -> int:
     """The value once it holds; the browser draws when it can."""
     seen = []
-    for _ in range(60):
+    for _ in range(120):
         seen.append(value(page))
         if holds(seen[-1]):
             return seen[-1]

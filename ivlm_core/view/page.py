@@ -218,7 +218,8 @@ class Page:
                 self._time.content = time_html(moment, self._number, len(stamps), stamps[0], self._source.notes)
                 self._text.content = answer_html(pair, answer, moment, threshold)
                 self._stage.draw(moment, pair, threshold, switches)
-            framed = (self._source.cameras[self._number], switches)
+            camera = self._source.cameras[self._number]
+            framed = (camera, switches, self._stage.has_scene(camera))
             if framed != self._framed:
                 self._framed = framed
                 for client in self._server.get_clients().values():

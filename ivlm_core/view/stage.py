@@ -108,13 +108,16 @@ class Stage:
             self.extent = np.concatenate([*(stand.extent for stand in stands), titles])
 
     def _scene_stand(self, moment: Moment) -> Stand | None:
-        """Room for everything that was in a camera's scenes so far, so that the camera stands still meanwhile."""
-        reach = scene_reach(moment)
-        if reach is None:
-            return None
-        known = self._reaches.get(moment.camera_frame)
-        self._reaches[moment.camera_frame] = reach if known is None else reach.joined(known)
-        return stand_scene(self._reaches[moment.camera_frame])
+        """Room for everything that was in a camera's scenes so far; nothing moves while they come and go."""
+        reach, known = scene_reach(moment), self._reaches.get(moment.camera_frame)
+        if reach is not None:
+            known = reach if known is None else reach.joined(known)
+            self._reaches[moment.camera_frame] = known
+        return None if known is None else stand_scene(known)
+
+    def has_scene(self, camera_frame: str) -> bool:
+        """Whether anything of a camera was ever placed."""
+        return camera_frame in self._reaches
 
     def _draw_scene(
         self, moment: Moment, pair: Pair | None, answer: PairAnswer, stand: Stand, threshold: float, switches: Switches
