@@ -60,16 +60,19 @@ def test_bag_replay_and_result_are_told_apart(bag: Path, result: Path, tmp_path:
 def test_serves_until_interrupted(bag: Path) -> None:
     command = [sys.executable, "-m", "ivlm_core.cli", "view", str(bag), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    lines = [process.stdout.readline(), process.stdout.readline()]
-    assert lines[0] == "bag: 1 image; objects: cup\n"
-    address = urlsplit(lines[1].split()[1])
-    assert address.hostname == "127.0.0.1"
-    connection = http.client.HTTPConnection("127.0.0.1", address.port or 0, timeout=10)
-    connection.request("GET", "/")
-    assert connection.getresponse().status == 200
-    process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=30) == ("", "")
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        assert lines[0] == "bag: 1 image; objects: cup\n"
+        address = urlsplit(lines[1].split()[1])
+        assert address.hostname == "127.0.0.1"
+        connection = http.client.HTTPConnection("127.0.0.1", address.port or 0, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=30) == ("", "")
+    finally:
+        process.kill()
     assert process.returncode == 0
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", address.port or 0), timeout=2)

@@ -99,7 +99,10 @@ def viewer(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     assert line, process.stderr.read() if process.stderr else ""
     yield json.loads(line)
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=30)
+    try:
+        rest, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert (process.returncode, rest, errors) == (0, "", "")
 
 
