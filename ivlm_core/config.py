@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from ivlm_core.errors import ConfigError, shown
+from ivlm_core.storage import file_size
 
 PROFILE_DIRECTORY = Path(__file__).parent / "profiles"
 MAX_PROFILE_BYTES = 1 << 20
@@ -207,10 +208,11 @@ def load_profile(source: str | Path) -> Profile:
     """
     path = _profile_path(source)
     try:
-        if path.stat().st_size > MAX_PROFILE_BYTES:
+        if file_size(path) > MAX_PROFILE_BYTES:
             raise ConfigError(str(path), "is larger than 1 MB", "a profile is a short YAML file")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # The parser gives up on deep nesting, and on numbers and dates that are none, with errors that are not its own.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(str(path), f"cannot be read: {error}", "give a YAML profile") from error
     return parse_section(Profile, content, path.name)
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
+
+# A list of lists of one list takes a line to write in YAML, and gigabytes to write out.
+_FIRST_FEW = reprlib.Repr()
+_FIRST_FEW.maxlevel = 4
+_FIRST_FEW.maxlist = _FIRST_FEW.maxtuple = _FIRST_FEW.maxdict = _FIRST_FEW.maxset = _FIRST_FEW.maxdeque = 10
+_FIRST_FEW.maxstring = _FIRST_FEW.maxother = _FIRST_FEW.maxlong = 400
+
 
 def shown(value: object, limit: int = 80) -> str:
-    """`repr` of an untrusted value, cut so that it can stand in a log line."""
-    text = repr(value) if not isinstance(value, str) else repr(value[: limit + 1])
+    """`repr` of an untrusted value, cut so that it can stand in a log line; no more of it is written out than that."""
+    text = _FIRST_FEW.repr(value) if not isinstance(value, str) else repr(value[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ivlm_core.errors import InputError
+from ivlm_core.storage import file_size
 from ivlm_core.types import MAX_IMAGE_SIDE, ByteArray
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
@@ -22,7 +23,7 @@ def load_image(path: Path) -> ByteArray:
     InputError : missing, no picture of a known format, damaged, or larger than 8192 pixels a side.
     """
     try:
-        if path.stat().st_size > MAX_IMAGE_BYTES:
+        if file_size(path) > MAX_IMAGE_BYTES:
             raise InputError(f"image {path}", "is larger than 256 MB", "give a smaller picture")
         with Image.open(path, formats=FORMATS) as picture:
             if max(picture.size) > MAX_IMAGE_SIDE:

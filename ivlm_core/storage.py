@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -35,6 +37,19 @@ def default_cache_dir() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "ivlm_ros"
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a regular file; ask before reading one from outside.
+
+    Raises
+    ------
+    OSError : it cannot be looked at, or is a folder, a pipe or a device, which may never come to an end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return status.st_size
 
 
 @contextlib.contextmanager

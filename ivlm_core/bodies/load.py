@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def load_body(name: str = "anny", model_path: Path | None = None) -> BodyModel:
             f"is missing: {name!r} is licensed and not shipped",
             "give the .npz file downloaded from its website, or use 'anny'",
         )
-    path = Path(model_path).expanduser().resolve()
+    # Unlike `Path.resolve`, this takes a link that leads to itself for a file that is not there.
+    path = Path(os.path.realpath(Path(model_path).expanduser()))
     return _smpl(name, path, _stamp(path))
 
 

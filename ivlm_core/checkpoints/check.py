@@ -23,6 +23,7 @@ from ivlm_core.errors import InputError
 from ivlm_core.lift import Lifter
 from ivlm_core.localize import Localizer, camera_code, fitted_size, raw_camera, resize_masks, sam_pixels
 from ivlm_core.reason import Reasoner, clip_pixels
+from ivlm_core.storage import file_size
 
 CASES = ("human", "object", "general")
 IMAGE_ID = -200
@@ -100,7 +101,7 @@ def check_reference(directory: Path, reference: Path) -> dict[str, Any]:
 
 def _arrays(path: Path) -> Arrays:
     try:
-        if path.stat().st_size > MAX_REFERENCE_BYTES:
+        if file_size(path) > MAX_REFERENCE_BYTES:
             raise InputError(str(path), "is larger than 4 GB", "give a reference of a toy-size model")
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

@@ -29,6 +29,7 @@ from ivlm_core.config import (
     VisionConfig,
 )
 from ivlm_core.errors import CheckpointError, IvlmError, shown
+from ivlm_core.storage import file_size
 
 TOKEN_TYPES = ("Gen", "Gen-Hu-Obj", "Gen-Int")
 SEPARATE_DECODERS = "-DifDe"
@@ -123,10 +124,10 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     CheckpointError : missing, too large, or no JSON object.
     """
     try:
-        if path.stat().st_size > limit:
+        if file_size(path) > limit:
             raise CheckpointError(str(path), f"is larger than {limit >> 20} MB", "give the checkpoint's own file")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(str(path), f"cannot be read: {error}", "give the checkpoint's own file") from error
     if not isinstance(content, dict):
         raise CheckpointError(str(path), "is no JSON object", "give the checkpoint's own file")

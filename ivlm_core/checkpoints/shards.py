@@ -73,7 +73,7 @@ def _find(directory: Path) -> tuple[list[Path], set[str] | None]:
                 names = sorted(set(weights.values()))
                 if any(Path(name).name != name for name in names):
                     raise ValueError("it names a file outside the directory")
-            except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
                 raise CheckpointError(str(path), f"is no shard index: {error}", "copy it again") from error
             for name in names:
                 if not (directory / name).is_file():
@@ -113,8 +113,9 @@ def _torch_file(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             str(path), "holds more than tensors and is refused", "get it from its authors; nothing in it was run"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(str(path), f"is damaged: {error}", "copy it again") from error
+    # Damaged data makes the restricted reader raise whatever comes first.
+    except Exception as error:
+        raise CheckpointError(str(path), f"is damaged: {str(error)[:300]}", "copy it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(str(path), "is no state dict", "give the model's own weights")
     return state

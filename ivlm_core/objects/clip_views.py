@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ivlm_core.errors import CheckpointError, ConfigError, InputError, MeshError, shown
 from ivlm_core.objects.embedding import Box, mask_box, unit_rows
+from ivlm_core.storage import file_size
 from ivlm_core.types import ByteArray, FloatArray, Mesh
 
 # Azimuths at two heights, degrees: what a camera at a person's height sees, of things that stand and things in hands.
@@ -199,7 +200,7 @@ def picture_crop(image: ByteArray, mask: NDArray[np.bool_] | None, box: Box | No
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
+        if file_size(path) > MAX_CONFIG_BYTES:
             raise CheckpointError(str(path), "is too large for a configuration", "give the directory of a CLIP model")
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ivlm_core.errors import ConfigError, InputError, MeshError, shown
 from ivlm_core.objects.entries import Embeddings, Entry, ObjectLibrary, ScalePrior, check_inside
 from ivlm_core.objects.loading import load_mesh_once
-from ivlm_core.storage import UNREADABLE, atomic_path
+from ivlm_core.storage import UNREADABLE, atomic_path, file_size
 from ivlm_core.types import Mesh
 
 INDEX = "index.json"
@@ -112,8 +112,8 @@ def _read(folder: Path, lost: dict[str, str] | None = None) -> FolderLibrary:
     path = folder / INDEX
     again = "repair it, or delete it and run ivlm objects index"
     try:
-        if path.stat().st_size > MAX_INDEX_BYTES:
-            raise ConfigError(str(path), f"has {path.stat().st_size} bytes", f"at most {MAX_INDEX_BYTES} are read")
+        if (size := file_size(path)) > MAX_INDEX_BYTES:
+            raise ConfigError(str(path), f"has {size} bytes", f"at most {MAX_INDEX_BYTES} are read")
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
@@ -183,9 +183,9 @@ def _vectors(folder: Path, source: str, about: Mapping[str, Any]) -> NDArray[Any
     path = folder / check_inside(about["file"], f"embeddings {source}", (".npy",))
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"embeddings {source}", "are a link out of the library", "copy the file there")
-    if path.stat().st_size > MAX_EMBEDDING_BYTES:
-        raise ConfigError(str(path), f"has {path.stat().st_size} bytes", f"at most {MAX_EMBEDDING_BYTES} are read")
     try:
+        if (size := file_size(path)) > MAX_EMBEDDING_BYTES:
+            raise ConfigError(str(path), f"has {size} bytes", f"at most {MAX_EMBEDDING_BYTES} are read")
         data = path.read_bytes()
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except FileNotFoundError:

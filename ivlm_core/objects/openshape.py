@@ -27,7 +27,7 @@ from ivlm_core.errors import ConfigError, DatasetError, InputError, shown
 from ivlm_core.objects.clip_views import ClipEmbedder
 from ivlm_core.objects.embedding import Box, unit_rows
 from ivlm_core.objects.entries import MAX_DIMENSIONS
-from ivlm_core.storage import UNREADABLE
+from ivlm_core.storage import UNREADABLE, file_size
 from ivlm_core.types import ByteArray, FloatArray, Mesh
 
 NAME = "openshape"
@@ -92,7 +92,7 @@ def read_openshape(path: Path, labels: Path | None = None) -> ShapeEmbeddings:
 
 
 def _check_size(path: Path, limit: int) -> None:
-    size = path.stat().st_size
+    size = file_size(path)
     if size > limit:
         raise DatasetError(str(path), f"has {size} bytes", f"at most {limit} are read")
 

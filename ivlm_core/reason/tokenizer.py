@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from ivlm_core.config import TokenConfig
 from ivlm_core.errors import CheckpointError, InputError
+from ivlm_core.storage import file_size
 
 SHIPPED_TOKENIZER = Path(__file__).parent / "data" / "tiny_tokenizer.json"
 MAX_TOKENIZER_BYTES = 64 << 20
@@ -29,7 +30,7 @@ class ContactTokenizer:
     def __init__(self, path: Path = SHIPPED_TOKENIZER, tokens: TokenConfig | None = None) -> None:
         tokens = tokens or TokenConfig()
         try:
-            if path.stat().st_size > MAX_TOKENIZER_BYTES:
+            if file_size(path) > MAX_TOKENIZER_BYTES:
                 raise CheckpointError(str(path), "is larger than 64 MB", "give a tokenizer.json")
             self._tokenizer = Tokenizer.from_file(str(path))
         except OSError as error:

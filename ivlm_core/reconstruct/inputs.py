@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image
 from ivlm_core.bodies import load_osx
 from ivlm_core.errors import InputError, shown
 from ivlm_core.images import load_image
+from ivlm_core.storage import UNREADABLE, file_size
 from ivlm_core.types import (
     COCO_KEYPOINTS,
     MAX_IMAGE_SIDE,
@@ -155,16 +155,16 @@ def load_depth(path: Path, width: int, height: int) -> FloatArray:
     """
     wrong = InputError(f"depth {path}", "cannot be read", "give a 16-bit PNG in millimetres or an .npy in metres")
     try:
-        if path.stat().st_size > MAX_DEPTH_BYTES:
-            raise InputError(f"depth {path}", f"has {path.stat().st_size} bytes", f"at most {MAX_DEPTH_BYTES} are read")
+        if (size := file_size(path)) > MAX_DEPTH_BYTES:
+            raise InputError(f"depth {path}", f"has {size} bytes", f"at most {MAX_DEPTH_BYTES} are read")
         if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
         else:
             with Image.open(path, formats=DEPTH_FORMATS) as picture:
                 if picture.mode not in ("I;16", "I;16B", "I", "F"):
                     raise InputError(f"depth {path}", "is no 16-bit picture", "give millimetres in 16 bits")
                 values = np.asarray(picture)
-    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
         raise wrong from error
     if values.shape != (height, width):
         raise InputError(f"depth {path}", f"has shape {values.shape}", f"it must match the picture, {(height, width)}")
@@ -197,8 +197,8 @@ _SIZE_NAMES = (("image_width", "width"), ("image_height", "height"))
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise InputError(str(path), f"has {path.stat().st_size} bytes", f"at most {MAX_TEXT_BYTES} are read")
+        if (size := file_size(path)) > MAX_TEXT_BYTES:
+            raise InputError(str(path), f"has {size} bytes", f"at most {MAX_TEXT_BYTES} are read")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), f"cannot be read: {error}", "check the file") from error

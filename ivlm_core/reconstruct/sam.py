@@ -16,6 +16,7 @@ from torch import Tensor
 from ivlm_core.config import SamConfig
 from ivlm_core.errors import CheckpointError
 from ivlm_core.localize import build_encoder
+from ivlm_core.storage import file_size
 from ivlm_core.types import ByteArray
 
 MAX_BYTES = 4 << 30
@@ -99,14 +100,17 @@ def _build(path: Path, device: str) -> torch.nn.Module:
 def _read(path: Path) -> Mapping[str, Tensor]:
     """The tensors, through torch's restricted reader only."""
     try:
-        size = path.stat().st_size
+        size = file_size(path)
         if size > MAX_BYTES:
             raise CheckpointError(str(path), f"has {size} bytes", f"a SAM checkpoint has at most {MAX_BYTES}")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         remedy = "get it from its authors; nothing in it was run"
         raise CheckpointError(str(path), "holds more than tensors and is refused", remedy) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    # Damaged data makes the restricted reader raise whatever comes first.
+    except Exception as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(str(path), f"cannot be read: {str(error)[:300]}", "copy it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(str(path), "is no state dict", "give SAM's own weights")

@@ -16,7 +16,7 @@ from ivlm_core.draw.joint_scene import OPTICAL_TO_GLTF
 from ivlm_core.errors import InputError, IvlmError
 from ivlm_core.images import load_image
 from ivlm_core.objects import load_glb_parts, load_mesh
-from ivlm_core.storage import UNREADABLE
+from ivlm_core.storage import UNREADABLE, file_size
 from ivlm_core.types import CameraIntrinsics, Mesh
 from ivlm_core.view.meshes import MeshFinder
 from ivlm_core.view.moments import Heat, Moment, Pair, PairAnswer, Person, Placement, Region
@@ -264,7 +264,7 @@ def _regions(value: Any) -> list[Region]:
 def _load_json(path: Path) -> dict[str, Any]:
     field = f"result {path}"
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
+        if file_size(path) > MAX_JSON_BYTES:
             raise InputError(field, "is larger than a result can be", "give the folder of a result")
         summary = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

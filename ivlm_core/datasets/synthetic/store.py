@@ -6,10 +6,11 @@ import errno
 import hashlib
 import io
 import json
+import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from ivlm_core.datasets.synthetic.contact import CONTACT_VERSION
 from ivlm_core.datasets.synthetic.record import HEIGHT, WIDTH, ObjectRecord, SceneRecord
 from ivlm_core.datasets.synthetic.split import GENERATOR_VERSION, check_split
-from ivlm_core.errors import DatasetError
-from ivlm_core.storage import UNREADABLE, atomic_path
+from ivlm_core.errors import DatasetError, shown
+from ivlm_core.storage import UNREADABLE, atomic_path, file_size
 from ivlm_core.types import CameraIntrinsics
 
 # Sixteen scenes of the split `test` that ship with the package.
@@ -28,6 +29,8 @@ SAMPLE = Path(__file__).parent / "data"
 FORMAT = "synthhoi"
 MANIFEST = "manifest.json"
 SCENES_PER_SHARD = 250
+# A shard has some 10 MB, packed or not.
+MAX_SHARD_BYTES = 1 << 30
 JPEG_QUALITY = 93
 # Depth is stored in whole millimetres; what is further away is stored as 0, nothing.
 DEPTH_UNIT = 0.001
@@ -143,7 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
         versions = {name: int(told[name]) for name in ("generator_version", "contact_version")}
     except FileNotFoundError:
         raise DatasetError(str(path), "does not exist", f"generate it: {_command(folder)}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(str(path), f"is damaged: {error!r}", "delete it and generate the split again") from error
     for name, ours in (("generator_version", GENERATOR_VERSION), ("contact_version", CONTACT_VERSION)):
         if versions[name] != ours:
@@ -155,6 +158,9 @@ def read_manifest(folder: Path) -> Manifest:
             )
     try:
         shards = tuple(ShardEntry(**shard) for shard in told["shards"])
+        for shard in shards:
+            if PurePath(shard.file).name != shard.file:
+                raise DatasetError(str(path), f"names {shown(shard.file)}, which is no file beside it", "delete it")
         known = {name: told[name] for name in Manifest.__dataclass_fields__ if name != "shards"}
         known["image_size"] = tuple(known["image_size"])
         return Manifest(**known, shards=shards)
@@ -345,9 +351,15 @@ class SynthHoi:
             raise DatasetError(path, f"is corrupt: {error}", again) from error
 
     def _read(self, shard: ShardEntry) -> Arrays:
-        data = (self.folder / shard.file).read_bytes()
+        path = self.folder / shard.file
+        if file_size(path) > MAX_SHARD_BYTES:
+            raise ValueError(f"it has more than {MAX_SHARD_BYTES} bytes")
+        data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != shard.sha256:
             raise ValueError("its checksum is not the manifest's")
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            if sum(member.file_size for member in members.infolist()) > MAX_SHARD_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_SHARD_BYTES} bytes")
         skipped = () if self._depth else ("depth",)
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name not in skipped}
