@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivlm_core.errors import ConfigError, InputError
+from ivlm_core.storage import file_size
 from ivlm_core.types import FloatArray
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 PACKAGE = "ivlm_ros"
+METADATA = "metadata.yaml"
+MAX_METADATA_BYTES = 16 << 20
 
 # Where contact lies in a bag: below the node's name for its answers, and below this for what is known to be true.
 GROUND_TRUTH = "/ground_truth"
@@ -213,9 +216,13 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
     if not path.exists():
         raise InputError("bag", f"{path} does not exist", "give the folder of a rosbag2 recording")
     try:
+        if path.is_dir() and file_size(path / METADATA) > MAX_METADATA_BYTES:
+            raise ValueError(f"{METADATA} has more than {MAX_METADATA_BYTES} bytes")
+        if not path.is_dir():
+            file_size(path)
         reader = AnyReader([path], default_typestore=message_store())
         reader.open()
-    except (AnyReaderError, ReaderError, OSError, ValueError, KeyError) as error:
+    except (AnyReaderError, ReaderError, OSError, ValueError, KeyError, RecursionError) as error:
         raise InputError("bag", f"{path} cannot be read: {error}", "give the folder of a rosbag2 recording") from error
     try:
         yield reader

@@ -122,14 +122,13 @@ def _safetensors(path: Path) -> tuple[list[str], list[str], NDArray[Any]]:
 
 
 def _torch(path: Path) -> tuple[list[str], list[str], NDArray[Any]]:
-    import pickle
-
     import torch
 
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+    # Damaged data makes the restricted reader raise whatever comes first.
+    except Exception as error:
+        raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from error
     ids = [str(name) for name in stored["us"]]
     rows = stored["feats"]
     array = rows if isinstance(rows, torch.Tensor) else torch.stack([torch.as_tensor(row) for row in rows])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ivlm_core.datasets.bags import PACKAGE, interface_folder, message_store
 from ivlm_core.errors import InputError, shown
+from ivlm_core.storage import file_size
 from ivlm_ros.message_types import PlainMessages
 from ivlm_ros.replay.findings import Findings
 from ivlm_ros.replay.unpacking import unpack, unpack_file
@@ -156,6 +157,8 @@ class Bag:
                 raise InputError("bag", f"{self.path} is no .mcap or .db3 file", "give a rosbag2 recording")
             self.storage = "mcap" if ".mcap" in self.path.suffixes else "sqlite3"
             return [self.path]
+        if not self.path.is_dir():
+            raise InputError("bag", f"{self.path} is no file and no folder", "give the folder of a rosbag2 recording")
         found = sorted((path for path in self.path.iterdir() if path.is_file() and _is_storage(path)), key=_natural)
         listed: list[Path] = []
         try:
@@ -175,12 +178,12 @@ class Bag:
         import yaml
 
         try:
-            if path.stat().st_size > MAX_METADATA_BYTES:
-                raise InputError("metadata.yaml", f"has {path.stat().st_size} bytes", "record the bag anew")
+            if (size := file_size(path)) > MAX_METADATA_BYTES:
+                raise InputError("metadata.yaml", f"has {size} bytes", "record the bag anew")
             facts = yaml.safe_load(path.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
-            names = [PurePath(str(name)).name for name in facts["relative_file_paths"]]
-            mode = str(facts.get("compression_mode") or "").lower()
-            self.distribution = str(facts.get("ros_distro") or "")[:64]
+            names = [PurePath(_text(name)).name for name in facts["relative_file_paths"]]
+            mode = _text(facts.get("compression_mode")).lower()
+            self.distribution = _text(facts.get("ros_distro"))[:64]
         except InputError:
             raise
         except FileNotFoundError:
@@ -236,6 +239,13 @@ class Bag:
         if kind == "broken_record" or text not in self._told:
             self._told.add(text)
             self.findings.add(kind, text)
+
+
+def _text(value: Any) -> str:
+    """A text of the metadata; whatever else stands there is not written out, since lists of one list have no end."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError("it is no text")
+    return value or ""
 
 
 def _is_storage(path: Path) -> bool:

@@ -31,6 +31,7 @@ MANIFEST = "manifest.json"
 SCENES_PER_SHARD = 250
 # A shard has some 10 MB, packed or not.
 MAX_SHARD_BYTES = 1 << 30
+MAX_MANIFEST_BYTES = 64 << 20
 JPEG_QUALITY = 93
 # Depth is stored in whole millimetres; what is further away is stored as 0, nothing.
 DEPTH_UNIT = 0.001
@@ -140,14 +141,18 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        told = json.loads(path.read_text())
+        if file_size(path) > MAX_MANIFEST_BYTES:
+            raise ValueError(f"it has more than {MAX_MANIFEST_BYTES} bytes")
+        told = json.loads(path.read_text(encoding="utf-8"))
         if told["format"] != FORMAT:
             raise ValueError(f"its format is {told['format']!r}")
         versions = {name: int(told[name]) for name in ("generator_version", "contact_version")}
     except FileNotFoundError:
         raise DatasetError(str(path), "does not exist", f"generate it: {_command(folder)}") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(str(path), f"is damaged: {error!r}", "delete it and generate the split again") from error
+        raise DatasetError(
+            str(path), f"is damaged: {shown(str(error) or repr(error), 300)}", "delete it and generate the split again"
+        ) from error
     for name, ours in (("generator_version", GENERATOR_VERSION), ("contact_version", CONTACT_VERSION)):
         if versions[name] != ours:
             what = name.replace("_", " ")
