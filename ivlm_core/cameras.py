@@ -20,8 +20,10 @@ DISTORTION_MODELS = {
     "rational_polynomial": (8, 12, 14),
     "equidistant": (4,),
 }
-# Points on each side of a box whose rectified places bound the rectified box.
+# Points across a box, each way, whose rectified places bound the rectified box.
 BOX_SAMPLES = 5
+# Undistorting searches for a point; what it finds must come back to within this many pixels when it is distorted again.
+SEARCH_PIXELS = 0.5
 # A depth pixel is spread over at most this many colour pixels a side.
 LARGEST_SPREAD = 4
 
@@ -84,7 +86,7 @@ class Rectifier:
         return np.asarray(moved, np.float32)
 
     def points(self, points: ArrayLike) -> FloatArray:
-        """(K, 2) pixels of the raw picture → pixels of the rectified one."""
+        """(K, 2) pixels of the raw picture → pixels of the rectified one; NaN where the lens shows no such place."""
         import cv2
 
         given = np.asarray(points, np.float64).reshape(-1, 1, 2)
@@ -95,17 +97,38 @@ class Rectifier:
             moved = cv2.fisheye.undistortPoints(given, _matrix(self.raw), numbers, P=target)
         else:
             moved = cv2.undistortPoints(given, _matrix(self.raw), numbers, P=target)
-        return np.asarray(moved, np.float32).reshape(-1, 2)
+        found = np.asarray(moved, np.float64).reshape(-1, 2)
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart = np.abs(self._distorted(found) - given.reshape(-1, 2)).max(axis=1)
+            found[~(apart <= SEARCH_PIXELS)] = np.nan
+        return found.astype(np.float32)
+
+    def _distorted(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(K, 2) pixels of the rectified picture → pixels of the raw one."""
+        import cv2
+
+        rays = (points - (self.target.cx, self.target.cy)) / (self.target.fx, self.target.fy)
+        if self.model == "equidistant":
+            seen = cv2.fisheye.distortPoints(rays.reshape(-1, 1, 2), _matrix(self.raw), np.array(self.coefficients))
+        else:
+            ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+            seen, _ = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), _matrix(self.raw), np.array(self.coefficients))
+        return np.asarray(seen, np.float64).reshape(-1, 2)
 
     def box(self, box: Box) -> Box:
-        """The rectified picture's box around what a box of the raw one holds, within the picture."""
+        """The rectified picture's box around what a box of the raw one holds, within the picture.
+
+        Raises
+        ------
+        InputError : nothing of it lies in the rectified picture.
+        """
         steps = np.linspace(0.0, 1.0, BOX_SAMPLES)
         x, y = box[0] + steps * (box[2] - box[0]), box[1] + steps * (box[3] - box[1])
-        rim = [(a, b) for a in x for b in (box[1], box[3])] + [(a, b) for a in (box[0], box[2]) for b in y]
-        moved = self.points(rim)
-        low = np.maximum(moved.min(axis=0), -0.5)
-        high = np.minimum(moved.max(axis=0), (self.target.width - 0.5, self.target.height - 0.5))
-        if not (np.isfinite(moved).all() and (low < high).all()):
+        moved = self.points(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
+        moved = moved[np.isfinite(moved).all(axis=1)]
+        low = np.maximum(moved.min(axis=0, initial=np.inf), -0.5)
+        high = np.minimum(moved.max(axis=0, initial=-np.inf), (self.target.width - 0.5, self.target.height - 0.5))
+        if not (low < high).all():
             raise InputError("object.box", f"{box} lies where the rectified picture has nothing", "check its units")
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
@@ -115,7 +138,8 @@ class Rectifier:
         known = person.scores > 0
         points = np.zeros_like(person.points)
         points[known] = self.points(person.points[known])
-        return BodyKeypoints(points, person.scores, person.person_id)
+        lost = np.isnan(points[:, 0])
+        return BodyKeypoints(np.where(lost[:, None], 0, points), np.where(lost, 0, person.scores), person.person_id)
 
     def back(self, values: FloatArray) -> FloatArray:
         """(H, W) values of the rectified picture, on the raw picture's pixels; 0 outside."""
@@ -127,7 +151,8 @@ class Rectifier:
     def _maps_back(self) -> tuple[FloatArray, FloatArray]:
         rows, columns = np.mgrid[0 : self.raw.height, 0 : self.raw.width]
         places = self.points(np.stack([columns, rows], axis=-1).reshape(-1, 2))
-        maps = places.reshape(self.raw.height, self.raw.width, 2)
+        # What has no place comes from outside of the picture.
+        maps = np.nan_to_num(places, nan=-2.0).reshape(self.raw.height, self.raw.width, 2)
         return np.ascontiguousarray(maps[..., 0]), np.ascontiguousarray(maps[..., 1])
 
     @cached_property
@@ -192,4 +217,3 @@ def _put(nearest: NDArray[np.float64], points: NDArray[np.float64], target: Came
 
 def _matrix(camera: CameraIntrinsics) -> NDArray[np.float64]:
     return np.array([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
-

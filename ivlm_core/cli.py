@@ -515,7 +515,10 @@ def doctor_command(options: argparse.Namespace) -> int:
 
 def _doctor_of_nodes(options: argparse.Namespace) -> int:
     # The ROS shell, which lies beside the core and is not part of it.
-    live = importlib.import_module("ivlm_ros.live")
+    try:
+        live = importlib.import_module("ivlm_ros.live")
+    except ImportError as error:
+        raise ConfigError("--node", f"needs the package ivlm_ros beside the core ({error})", "install it") from error
     reports = live.listen(options.node)
     if options.json:
         print(json.dumps({"nodes": [dataclasses.asdict(report) for report in reports]}))

@@ -17,6 +17,11 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """An untrusted text as a terminal may be given it: itself, or its `repr` where it holds what steers a terminal."""
+    return text if text.isprintable() else shown(text)
+
+
 class IvlmError(Exception):
     """Anything this package refuses or cannot do.
 

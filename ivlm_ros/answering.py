@@ -119,6 +119,12 @@ def question_from_messages(
             intrinsics, rectifier = _camera(camera_info, size, rectify, needed=scene is not None)
         except IvlmError as error:
             withheld.append(error)
+    elif rectify and scene is None:
+        withheld.append(
+            InputError(
+                "camera_info", "has not come, and the image is to be rectified", "publish it, or set rectify to off"
+            )
+        )
     metres, people, joints = None, tuple[PosedBody, ...](), tuple[BodyKeypoints, ...]()
     if scene is not None:
         metres, people, joints, wrong = _scene(scene, image, size, intrinsics, rectifier)

@@ -147,10 +147,12 @@ class ContactNode(LifecycleNode):
         self._worker: Worker[Job] | None = None
         self._working = 0
         self._working_lock = threading.Lock()
-        self.parameters = ParameterStore(self, configured=lambda: self._pipeline is not None)
+        self._configuring = False
+        self.parameters = ParameterStore(self, configured=lambda: self._configuring or self._pipeline is not None)
         self._input_groups = (MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup())
         service_group, report_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self._requests = Requests(self, service_group, self.parameters, self.reporter, self._engine, self.working)
+        request_groups = (service_group, MutuallyExclusiveCallbackGroup())
+        self._requests = Requests(self, request_groups, self.parameters, self.reporter, self._engine, self.working)
         self.create_service(SetBool, "~/enable", self._on_enable, callback_group=report_group)
         # A steady clock: with use_sim_time a paused simulation would otherwise silence the reports.
         self._timer = self.create_timer(
@@ -163,6 +165,14 @@ class ContactNode(LifecycleNode):
     @_transition
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, run it once, create the publishers."""
+        # From here on the parameters that are read now may not change.
+        self._configuring = True
+        try:
+            return self._configure(state)
+        finally:
+            self._configuring = False
+
+    def _configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.setup_error = ""
         self.reporter.counters.reset()
         values = self.parameters.values
@@ -325,13 +335,14 @@ class ContactNode(LifecycleNode):
         counters.latency("total", done - job.received)
 
     def _scene(self, job: Job) -> SceneMessages:
-        return SceneMessages(job.bodies, job.depth, job.depth_info, self.parameters.values.body_paths, job.between)
+        body_paths = self.parameters.values.body_paths
+        return SceneMessages(job.bodies, job.depth, job.depth_info, job.depth_raw, body_paths, job.between)
 
     def _engine(self) -> Engine:
-        pipeline, worker = self._pipeline, self._worker
+        pipeline, worker, inputs = self._pipeline, self._worker, self._inputs
         if worker is None:
             raise InputError("state", f"is {self.state}", "activate the node first")
-        return Engine(pipeline, worker)
+        return Engine(pipeline, worker, inputs.between if inputs is not None else None)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self.enabled = request.data
@@ -341,7 +352,8 @@ class ContactNode(LifecycleNode):
 
     def _report(self) -> None:
         try:
-            starved = self._inputs.starved() if self._inputs is not None else ""
+            inputs = self._inputs
+            starved = inputs.starved() if inputs is not None else ""
             self.reporter.publish(
                 self.state, self.enabled, starved, self.setup_error, self._pipeline, self.parameters.values
             )

@@ -79,13 +79,14 @@ def mask_from_image(message: Image, image_size: tuple[int, int], field: str = "m
     """
     if message.width == 0 and message.height == 0 and len(message.data) == 0:
         return None
-    check_image(message, field, MASK_ENCODINGS)
+    # The size comes first: the pixels of a detector's outline are only drawn when they are looked at.
     if (message.height, message.width) != tuple(image_size):
         raise InputError(
             f"{field}.width",
             f"the mask is {message.width}×{message.height} px, the image {image_size[1]}×{image_size[0]} px",
             "send masks in the image's size",
         )
+    check_image(message, field, MASK_ENCODINGS)
     return image_pixels(message, (1, 1)).reshape(image_size) != 0
 
 

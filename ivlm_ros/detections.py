@@ -11,9 +11,11 @@ import importlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ivlm_core.errors import ConfigError
 from ivlm_core.types import COCO_KEYPOINTS, MAX_IMAGE_SIDE, FloatArray
@@ -45,17 +47,34 @@ MOST_CORNERS = 100_000
 
 @dataclass
 class MaskImage:
-    """The attributes of a mono8 `sensor_msgs/Image` that holds a mask."""
+    """The attributes of a mono8 `sensor_msgs/Image` that holds a mask; its pixels are drawn when they are asked for.
+
+    Attributes
+    ----------
+    corners : (K, 2) pixels around what the mask holds.
+    """
 
     width: int = 0
     height: int = 0
-    data: bytes = b""
+    corners: NDArray[np.float64] | None = None
     encoding: str = "mono8"
     is_bigendian: int = 0
 
     @property
     def step(self) -> int:
         return self.width
+
+    @cached_property
+    def data(self) -> bytes:
+        if self.corners is None:
+            return b""
+        import cv2
+
+        mask = np.zeros((self.height, self.width), np.uint8)
+        # Far corners would overflow the drawing's fixed-point numbers.
+        far = self.width + self.height
+        cv2.fillPoly(mask, [np.rint(np.clip(self.corners, -far, 2 * far)).astype(np.int32)], (255,))
+        return mask.tobytes()
 
 
 @dataclass
@@ -173,7 +192,7 @@ def _box(box: Any, width: float, height: float) -> tuple[float, float, float, fl
 
 
 def _filled(outline: Any) -> MaskImage:
-    """The pixels within an outline; no mask where there is none."""
+    """The mask of the pixels within an outline; an empty one where there is none."""
     width, height = int(outline.width), int(outline.height)
     count = len(outline.data)
     if not (3 <= count <= MOST_CORNERS and 1 <= width <= MAX_IMAGE_SIDE and 1 <= height <= MAX_IMAGE_SIDE):
@@ -181,12 +200,7 @@ def _filled(outline: Any) -> MaskImage:
     corners = np.array([(point.x, point.y) for point in outline.data], dtype=np.float64)
     if not np.isfinite(corners).all():
         return MaskImage()
-    import cv2
-
-    mask = np.zeros((height, width), np.uint8)
-    # Far corners would overflow the drawing's fixed-point numbers.
-    cv2.fillPoly(mask, [np.rint(np.clip(corners, -width - height, 2 * (width + height))).astype(np.int32)], (255,))
-    return MaskImage(width, height, mask.tobytes())
+    return MaskImage(width, height, corners)
 
 
 def _joints(points: Iterable[Any]) -> FloatArray:

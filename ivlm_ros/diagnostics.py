@@ -129,7 +129,7 @@ def judge(state: str, counters: Counters, starved: str, setup_error: str) -> tup
         return DiagnosticStatus.ERROR, f"the last frame failed: {counters.last_error}"
     if starved:
         return DiagnosticStatus.WARN, starved
-    if min(failed, counters.age("bad_input")) < RECENT_SECONDS:
+    if min(failed, counters.age("requests_failed"), counters.age("bad_input")) < RECENT_SECONDS:
         return DiagnosticStatus.WARN, counters.last_error
     return DiagnosticStatus.OK, "active"
 

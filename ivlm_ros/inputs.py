@@ -51,7 +51,8 @@ class Job:
     received : `time.monotonic()` when the image arrived.
     raw : whether the image is still to be rectified.
     bodies, depth : the people and the depth of the image, where they are read and came in time.
-    depth_info, between : the depth camera's latest CameraInfo, or None; where it stands beside another frame.
+    depth_info, depth_raw, between : the depth camera's latest CameraInfo, or None; whether its distortion is still in the
+        depth; where its frame is.
     """
 
     image: Image | CompressedImage
@@ -63,6 +64,7 @@ class Job:
     bodies: Any = None
     depth: Image | None = None
     depth_info: CameraInfo | None = None
+    depth_raw: bool = False
     between: Callable[[str, str], NDArray[np.float64]] | None = None
 
 
@@ -118,6 +120,7 @@ class Inputs:
         self.image_topic = node.resolve_topic_name("image")
         self.detections_topic = node.resolve_topic_name("detections")
         self._raw = is_raw(values.rectify, self.image_topic, values.reconstruct)
+        self._depth_raw = is_raw(values.rectify, node.resolve_topic_name("depth"), values.reconstruct)
         self._image_type = Image if values.image_transport == "raw" else CompressedImage
         self._detector = node.count_publishers(self.detections_topic) > 0
         self._subscriptions = [
@@ -169,6 +172,11 @@ class Inputs:
         self._companions.clear()
         if self._transforms is not None:
             self._transforms.close()
+
+    @property
+    def between(self) -> Callable[[str, str], NDArray[np.float64]] | None:
+        """Tells where one frame is in another, where depth is read."""
+        return self._transforms.between if self._transforms is not None else None
 
     def starved(self) -> str:
         """One sentence on why nothing reaches the model, or an empty text while it does. Call it once a second."""
@@ -324,7 +332,8 @@ class Inputs:
         info = self._camera_info
         job = Job(image, objects, labels, info.get("camera_info"), received, self._raw)
         if self._transforms is not None:
-            job = replace(job, depth_info=info.get("depth_camera_info"), between=self._transforms.between)
+            depth_info = info.get("depth_camera_info")
+            job = replace(job, depth_info=depth_info, depth_raw=self._depth_raw, between=self.between)
         self._companions.put(stamp_ns(image.header), job)
 
     def _note_stamp(self, name: str, message: Any) -> int:

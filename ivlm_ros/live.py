@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ivlm_core.errors import ConfigError, InputError
+from ivlm_core.errors import ConfigError, InputError, printable
 
 LEVELS = ("OK", "WARN", "ERROR", "STALE")
 # What the names of our statuses end with.
@@ -127,8 +127,8 @@ def _report(status: Any) -> NodeReport:
 
 def report_text(report: NodeReport) -> str:
     """A node's report for the terminal; latencies as one line per stage."""
-    lines = [f"{report.level:8} {report.node}: {report.message}"]
-    rest = dict(report.values)
+    lines = [f"{report.level:8} {printable(report.node)}: {printable(report.message)}"]
+    rest = {printable(key): printable(value) for key, value in report.values.items()}
     stages: dict[str, dict[str, str]] = {}
     for key in [key for key in rest if key.startswith("latency_") and key.endswith("_ms")]:
         stage, _, percentile = key.removeprefix("latency_").removesuffix("_ms").rpartition("_")

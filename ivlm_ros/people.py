@@ -45,10 +45,16 @@ def _names(people: Sequence[ObjectQuery]) -> list[str]:
     if len(people) == 1:
         return [people[0].object_id]
     counts = Counter(person.object_id for person in people)
-    return [
-        person.object_id if person.object_id and counts[person.object_id] == 1 else f"person {place}"
-        for place, person in enumerate(people, start=1)
-    ]
+    own = [person.object_id and counts[person.object_id] == 1 for person in people]
+    taken = {person.object_id for person, alone in zip(people, own, strict=True) if alone}
+    names = []
+    for place, (person, alone) in enumerate(zip(people, own, strict=True), start=1):
+        name = person.object_id if alone else f"person {place}"
+        while not alone and name in taken:
+            name += "'"
+        taken.add(name)
+        names.append(name)
+    return names
 
 
 def _near(box: Box | None, people: dict[str, Box | None]) -> list[str]:

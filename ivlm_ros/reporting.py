@@ -48,14 +48,14 @@ class Reporter:
         self.counters.error("bad_input", error.field, str(error))
         self.log.say(f"bad/{error.field}", f"bad input: {error}")
 
-    def failed(self, error: Exception) -> None:
-        """Count a frame that the model, or the publishing, could not finish, and say so."""
+    def failed(self, error: Exception, what: str = "frames") -> None:
+        """Count a frame (or what is named) that the model, or the publishing, could not finish, and say so."""
         if isinstance(error, IvlmError):
             key, text = error.field, str(error)
         else:
             key, text = type(error).__name__, f"{type(error).__name__}: {error}"
-        self.counters.error("frames_failed", key, text)
-        self.log.say(f"failed/{key}", f"a frame failed: {text}", "error")
+        self.counters.error(f"{what}_failed", key, text)
+        self.log.say(f"failed/{what}/{key}", f"a {what.removesuffix('s')} failed: {text}", "error")
 
     def no_contact(self, reason: str, sentence: str) -> None:
         """Count a frame that was answered without any contact, and say why."""

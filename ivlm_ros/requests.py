@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from ivlm_ros.parameters import ParameterStore
     from ivlm_ros.reporting import Reporter
 
-# Goals that may wait for their turn; more are rejected.
+# Goals that may wait or be worked on; more are rejected.
 MOST_GOALS = 8
+# How long the result of a goal can be asked for.
+RESULT_SECONDS = 10
 STAGES = ("reason", "render", "localize", "lift", "reconstruct")
 PEOPLE_ALONE = InputError("objects", "are people alone", "name at least one object")
 STOPPED = "the node was stopped before the answer was ready"
@@ -43,10 +45,11 @@ STOPPED = "the node was stopped before the answer was ready"
 
 @dataclass(frozen=True)
 class Engine:
-    """What an active node answers with."""
+    """What an active node answers with; `between` tells where one frame is in another (see `SceneMessages`)."""
 
     pipeline: Any
     worker: Worker[Any]
+    between: Callable[[str, str], Any] | None = None
 
 
 class Requests:
@@ -55,7 +58,8 @@ class Requests:
     Parameters
     ----------
     node : the node that owns them.
-    group : callback group of both.
+    groups : callback groups of the service and of the action: a service call that waits for the model must not keep the
+        action from being cancelled.
     engine : what answers, or an InputError while the node is not active.
     working : marks the time in which the process must not tear anything down.
     """
@@ -63,7 +67,7 @@ class Requests:
     def __init__(
         self,
         node: LifecycleNode,
-        group: CallbackGroup,
+        groups: tuple[CallbackGroup, CallbackGroup],
         parameters: ParameterStore,
         reporter: Reporter,
         engine: Callable[[], Engine],
@@ -75,17 +79,19 @@ class Requests:
         self._goals: deque[Any] = deque()
         self._accepted = 0
         self._service = node.create_service(
-            EstimateContact, "~/estimate_contact", self._on_service, callback_group=group
+            EstimateContact, "~/estimate_contact", self._on_service, callback_group=groups[0]
         )
         self._action = ActionServer(
             node,
             AnalyzeImage,
             "~/analyze_image",
             self._on_goal_begins,
-            callback_group=group,
+            callback_group=groups[1],
             goal_callback=self._on_goal,
             handle_accepted_callback=self._on_goal_accepted,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
+            # Older distributions keep a goal, with its pictures, for a quarter of an hour.
+            result_timeout=RESULT_SECONDS,
         )
 
     @property
@@ -114,9 +120,7 @@ class Requests:
                 self._accepted += 1
                 return GoalResponse.ACCEPT
         self._reporter.counters.add("goals_rejected")
-        self._reporter.log.say(
-            "goals", f"a goal was rejected: {MOST_GOALS} are waiting; send the next when one is done"
-        )
+        self._reporter.log.say("goals", f"a goal was rejected: {MOST_GOALS} are not done; send the next when one is")
         return GoalResponse.REJECT
 
     def _on_goal_accepted(self, goal: Any) -> None:
@@ -146,23 +150,35 @@ class Requests:
             else:
                 goal.abort()
         finally:
+            self._begin_next()
+        return result
+
+    def _begin_next(self) -> None:
+        """Let the goal that waits longest begin."""
+        while True:
             with self._lock:
                 self._goals.popleft()
                 self._accepted -= 1
                 following = self._goals[0] if self._goals else None
             # Once the executor is shut down there is nobody to begin it.
-            if following is not None and self._node.context.ok():
+            if following is None or not self._node.context.ok():
+                return
+            try:
                 following.execute()
-        return result
+                return
+            # A goal that is cancelled in this very moment cannot begin any more, and must not hold up the others.
+            except Exception as error:
+                self._reporter.failed(error, "requests")
 
     def _follow(self, goal: Any, engine: Engine, question: Question) -> FrameResult:
         """The answer to a goal, which is told what begins, and which may be cancelled before each stage."""
         stages = STAGES if self._parameters.values.reconstruct else STAGES[:-1]
 
         def begins(stage: str) -> None:
-            if goal.is_cancel_requested:
+            if goal.is_cancel_requested or not self._alive(engine):
                 raise CancelledError
-            self._tell(goal, stage, stages.index(stage) / len(stages))
+            if stage in stages:
+                self._tell(goal, stage, stages.index(stage) / len(stages))
 
         self._tell(goal, "queued", 0.0)
         future: Future[FrameResult] = engine.worker.call(
@@ -196,13 +212,13 @@ class Requests:
                 self._reporter.bad_input(error)
                 response.message = str(error)
             except Exception as error:
-                self._reporter.failed(error)
+                self._reporter.failed(error, "requests")
                 response.message = str(error) if isinstance(error, IvlmError) else f"{type(error).__name__}: {error}"
         response.success = False
 
     def _answer(self, response: Any, request: Any, answer: Callable[[Engine, Question], FrameResult]) -> None:
         engine, values = self._engine(), self._parameters.values
-        question = self._question(request)
+        question = self._question(request, engine)
         nothing = None if question.queries else (*question.detections_refused, PEOPLE_ALONE)[0]
         for error in question.refused:
             if error is not nothing:
@@ -219,7 +235,7 @@ class Requests:
             f"{len(result.human_contacts)} human contacts, {len(result.object_affordances)} object affordances"
         )
 
-    def _question(self, request: Any) -> Question:
+    def _question(self, request: Any, engine: Engine) -> Question:
         values = self._parameters.values
         labels = values.asked_always or (() if request.objects else tuple(getattr(request, "labels", ())))
         if not request.objects and not labels:
@@ -231,7 +247,9 @@ class Requests:
                 HumanBodyArray(header=image.header, bodies=request.bodies),
                 request.depth if _given(request.depth) else None,
                 depth_info if depth_info is not None and _given(depth_info) else None,
+                is_raw(values.rectify, self._node.resolve_topic_name("depth"), values.reconstruct),
                 values.body_paths,
+                engine.between,
             )
         return question_from_messages(
             image,

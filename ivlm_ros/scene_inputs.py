@@ -39,7 +39,7 @@ class SceneMessages:
     ----------
     bodies : the image's people, as `HumanBodyArray` or as a detector's message (see `ivlm_ros.detections`); or None.
     depth : the image's depth, or None. depth_info : the depth camera's own CameraInfo; None where depth is registered
-        to the image.
+        to the image. depth_raw : whether its lens's distortion is still in the depth.
     body_paths : body model → its file, for those that are not shipped.
     between : (frame, other frame) → (4, 4) from the other's coordinates to the first's, metres, or an InputError.
     """
@@ -47,6 +47,7 @@ class SceneMessages:
     bodies: Any = None
     depth: Image | None = None
     depth_info: CameraInfo | None = None
+    depth_raw: bool = False
     body_paths: Mapping[str, Path] = field(default_factory=dict)
     between: Callable[[str, str], NDArray[np.float64]] | None = None
 
@@ -92,7 +93,7 @@ def depth_for_image(
             raise InputError("depth.width", told, remedy)
         return rectifier.depth(metres) if rectifier is not None else metres
     try:
-        own, lens = camera_from_info(info, rectify=rectifier is not None)
+        own, lens = camera_from_info(info, rectify=scene.depth_raw)
     except InputError as error:
         raise InputError(f"depth_{error.field}", error.problem, error.remedy) from error
     if own is None:

@@ -121,6 +121,11 @@ def generate_launch_description():
         ),
         DeclareLaunchArgument("rviz", default_value="false", description="Start RViz with its configuration, too"),
         DeclareLaunchArgument(
+            "fixed_frame",
+            default_value="",
+            description="Frame that RViz shows; with reconstruct the camera's optical frame; empty: that of the body",
+        ),
+        DeclareLaunchArgument(
             "autostart", default_value="true", description="Configure and activate the node (true or false)"
         ),
     ]
@@ -174,7 +179,7 @@ def start_node(context):
                 executable="rviz2",
                 name="ivlm_rviz",
                 namespace=value_of("namespace"),
-                arguments=["-d", str(layout)],
+                arguments=["-d", str(layout), *(["-f", value_of("fixed_frame")] if value_of("fixed_frame") else [])],
             )
         ]
     if not truth("autostart", value_of("autostart")):

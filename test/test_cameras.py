@@ -97,6 +97,30 @@ def _inside(places: np.ndarray) -> np.ndarray:
     return (places >= 0).all(axis=1) & (places <= (639, 479)).all(axis=1)
 
 
+def test_what_a_fisheye_shows_beyond_a_pinhole_has_no_place():
+    wide = CameraIntrinsics(285.0, 285.0, 424.0, 400.0, 848, 800)
+    rectifier = Rectifier(wide, wide, "equidistant", (-0.007, 0.04, -0.04, 0.006))
+    places = rectifier.points([(424.0, 400.0), (500.0, 420.0), (846.0, 400.0), (424.0 + 285.0 * 1.7, 400.0)])
+    assert np.isfinite(places[:2]).all()
+    assert np.isnan(places[3]).all(), "nobody sees backwards through a pinhole"
+    inside, whole = rectifier.box((700, 300, 840, 500)), (-0.5, -0.5, 847.5, 799.5)
+    assert inside != whole
+    assert inside[0] > 424, "what is on the right stays on the right"
+    scores = np.zeros(17, np.float32)
+    points = np.zeros((17, 2), np.float32)
+    scores[:2], points[1] = 0.5, (424.0 + 285.0 * 1.7, 400.0)
+    points[0] = (424.0, 400.0)
+    moved = rectifier.keypoints(BodyKeypoints(points, scores))
+    assert moved.scores[:2].tolist() == [0.5, 0.0]
+    assert np.isfinite(moved.points).all()
+
+
+def test_a_point_far_outside_does_not_come_back_inside():
+    places = Rectifier(RAW, TARGET, "plumb_bob", LENSES["plumb_bob"]).points([(5000.0, 100.0), (320.0, 240.0)])
+    assert np.isnan(places[0]).all()
+    assert np.isfinite(places[1]).all()
+
+
 def test_joints_that_were_not_found_stay_unknown():
     points, scores = np.full((17, 2), np.nan, np.float32), np.zeros(17, np.float32)
     points[3], scores[3] = _seen(np.array([(0.1, 0.2, 1.0)]), "plumb_bob")[0], 0.9

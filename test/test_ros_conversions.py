@@ -244,6 +244,13 @@ def test_a_raw_picture_without_distortion_stays_as_it_is() -> None:
     assert rectifier is None
 
 
+def test_an_equidistant_lens_bends_without_coefficients_too() -> None:
+    message = CameraInfo(width=640, height=480, k=RAW_K, d=[0.0] * 4, distortion_model="equidistant")
+    assert camera_from_info(message, True)[1] is not None
+    message.d = []
+    assert camera_from_info(message, True)[1] is None
+
+
 def test_region_and_binning_make_the_camera_of_the_picture() -> None:
     message = CameraInfo(width=1280, height=960, k=[1000.0, 0.0, 640.0, 0.0, 1000.0, 480.0, 0.0, 0.0, 1.0])
     message.binning_x = message.binning_y = 2

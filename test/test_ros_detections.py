@@ -115,6 +115,16 @@ def test_an_outline_becomes_a_mask() -> None:
     assert query.box_xyxy == (80.0, 70.0, 120.0, 90.0)
 
 
+def test_outlines_are_not_drawn_before_their_size_was_looked_at() -> None:
+    huge = yolo(outline=[(0, 0), (8000, 0), (0, 8000)])
+    huge.mask.width = huge.mask.height = 8192
+    found = detected_objects(Fields(detections=[huge] * 500))
+    _, errors = queries_from_objects(found, (480, 640))
+    assert len(found) == 500
+    assert {error.field for error in errors} == {"object.mask.width", "objects"}
+    assert not any("data" in vars(item.mask) for item in found), "not a pixel was drawn"
+
+
 def test_joints_become_a_person() -> None:
     message = Fields(detections=[yolo("person", joints=[(1, 50.0, 20.0, 0.9), (17, 60.0, 200.0, 2.0)]), yolo()])
     _, (person,), errors = people_from_bodies(people_of(message))

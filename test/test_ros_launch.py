@@ -301,6 +301,8 @@ def test_rviz_comes_with_its_configuration_when_asked_for(launch_file: ModuleTyp
         (viewer,) = [action for action in actions if isinstance(action, Node)]
         assert (viewer.package, viewer.executable, viewer.namespace) == ("rviz2", "rviz2", "left")
         assert viewer.arguments == ["-d", str(share / "config" / "ivlm.rviz")]
+    (viewer,) = [action for action in launch(launch_file, rviz="1", fixed_frame="cam") if isinstance(action, Node)]
+    assert viewer.arguments[2:] == ["-f", "cam"]
 
 
 @pytest.mark.parametrize(

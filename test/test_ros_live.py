@@ -81,6 +81,11 @@ def test_latencies_are_one_line_a_stage() -> None:
     ]
 
 
+def test_nothing_that_was_heard_steers_the_terminal() -> None:
+    told = report_text(NodeReport("n\x1b[2J", "OK", "\x1b]0;evil\x07", {"\x1bkey": "\x1b[31m"}))
+    assert "\x1b" not in told
+
+
 @pytest.mark.parametrize(("level", "name"), [(b"\x00", "OK"), (b"\x02", "ERROR"), (3, "STALE"), (b"\x09", "STALE")])
 def test_levels_have_names(level: Any, name: str) -> None:
     status = SimpleNamespace(name="/left/x: contact", level=level, message="m", values=[])

@@ -62,6 +62,12 @@ def test_people_without_identifiers_of_their_own_are_counted() -> None:
     ]
 
 
+def test_a_made_up_name_is_nobodys_own() -> None:
+    people = [ObjectQuery("person", name, box_xyxy=box) for name, box in (("person 2", ANN), ("", BOB))]
+    found = pair_people([*people, ObjectQuery("cup")], PEOPLE)
+    assert [(query.person_id, query.person_box_xyxy) for query in found] == [("person 2", ANN), ("person 2'", BOB)]
+
+
 def test_people_alone_are_nothing_to_ask_about() -> None:
     assert pairs(ObjectQuery("person", "1"), ObjectQuery("person", "2")) == []
 

@@ -18,6 +18,7 @@ pytest.importorskip("ivlm_ros.msg")
 from action_msgs.msg import GoalStatus
 from ivlm_ros.action import AnalyzeImage
 from ivlm_ros.msg import DetectedObject
+from ivlm_ros.srv import EstimateContact
 from PIL import Image as PilImage
 from rclpy.action import ActionClient
 from sensor_msgs.msg import CompressedImage
@@ -203,6 +204,28 @@ def test_what_cannot_be_used_is_refused_in_words(
     assert ask.result(handle).status == GoalStatus.STATUS_SUCCEEDED, "the node lives on"
 
 
+def test_a_waiting_service_call_does_not_keep_a_goal_from_being_cancelled(
+    run_node: Any, asking: Any, goal: Any, fake_pipeline: Any, peer: Any, wait_until: Any, ros_image: Any
+) -> None:
+    running = run_node(reconstruct=True, use_bodies=True).start()
+    fake_pipeline.fits = True
+    ask = asking(running)
+    fake_pipeline.gate.clear()
+    handle, heard = ask.send(goal("chair"))
+    wait_until(lambda: any(message.stage == "lift" for message in heard))
+    request = EstimateContact.Request(image=ros_image(3), objects=[DetectedObject(label="cup", score=0.5)])
+    client = peer.node.create_client(EstimateContact, "ivlm_contact/estimate_contact")
+    assert client.wait_for_service(20.0)
+    called = client.call_async(request)
+    wait_until(lambda: running.node._worker._requests)
+    ask.cancel(handle)
+    assert not called.done(), "the service still waits for the model"
+    fake_pipeline.gate.set()
+    assert ask.result(handle).status == GoalStatus.STATUS_CANCELED
+    wait_until(called.done)
+    assert called.result().success
+
+
 def test_a_failing_model_aborts_the_goal(run_node: Any, asking: Any, goal: Any, fake_pipeline: Any) -> None:
     running = run_node().start()
     fake_pipeline.error = RuntimeError("no luck")
@@ -211,6 +234,8 @@ def test_a_failing_model_aborts_the_goal(run_node: Any, asking: Any, goal: Any, 
     answer = ask.result(handle)
     assert answer.status == GoalStatus.STATUS_ABORTED
     assert answer.result.message == "RuntimeError: no luck"
+    assert running.counters.total("requests_failed") == 1
+    assert running.counters.total("frames_failed") == 0, "the stream is not to blame"
 
 
 def test_an_inactive_node_says_so(run_node: Any, asking: Any, goal: Any) -> None:

@@ -161,7 +161,8 @@ def camera_from_info(message: Any, rectify: bool = False) -> tuple[CameraIntrins
     target = _pinhole(message, "p", (0, 5, 2, 6)) or raw
     if not rectify:
         return target, None
-    if not any(value != 0.0 for value in message.d):
+    # An equidistant lens bends with all of its coefficients 0, too.
+    if not len(message.d) or (message.distortion_model != "equidistant" and not any(message.d)):
         return raw, None
     return target, _rectifier(raw, target, str(message.distortion_model), tuple(float(value) for value in message.d))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ivlm_core.errors import ConfigError, InputError, shown
+from ivlm_core.errors import ConfigError, InputError, printable, shown
 
 if TYPE_CHECKING:
     from ivlm_core.view.moments import Source
@@ -123,7 +123,7 @@ def _serve(options: argparse.Namespace, source: Source) -> int:
             print(json.dumps(summary), flush=True)
         else:
             images = "1 image" if len(source.stamps) == 1 else f"{len(source.stamps)} images"
-            told = f"{source.title}: {images}; objects: {', '.join(map(_printable, summary['objects'])) or 'none'}"
+            told = f"{source.title}: {images}; objects: {', '.join(map(printable, summary['objects'])) or 'none'}"
             print("\n".join([*source.notes, told, f"open {url} (Ctrl-C ends)"]), flush=True)
         stopped.wait()
     finally:
@@ -133,11 +133,6 @@ def _serve(options: argparse.Namespace, source: Source) -> int:
         with quiet():
             server.stop()
     return 0
-
-
-def _printable(text: str) -> str:
-    """A name from a recording as a terminal may be given it."""
-    return text if text.isprintable() else shown(text)
 
 
 def _body_paths(given: list[str]) -> dict[str, Path]:

@@ -27,6 +27,7 @@ class Answer:
 
     Attributes
     ----------
+    person_id : whose contact it is, where several people were asked about.
     time : when the image was received, nanoseconds. parts : body part → score in [0, 1].
     body, thing : values on the vertices of the body model `body_model` and of the object's mesh.
     """
@@ -42,6 +43,7 @@ class Answer:
     affordance: str = ""
     confidence: float = 0.0
     pose_valid: bool = False
+    person_id: str = ""
 
     @property
     def strongest(self) -> float:
@@ -57,14 +59,18 @@ def read_answers(bag: Path, prefix: str, image_topic: str) -> list[Answer]:
     image_topic : of the images that were answered; they tell when that was, for answers may have come later.
     """
     received = _received(bag, image_topic)
-    found: dict[tuple[FrameKey, str, str, int], dict[str, Any]] = {}
+    found: dict[tuple[FrameKey, str, str, str, int], dict[str, Any]] = {}
     for time, message in _messages(bag, prefix):
         key = message.header.frame_id, stamp_ns(message.header)
         human = hasattr(message, "contacts")
         # Objects of one image may share label and identifier: the first of them is the first on the other side, too.
-        seen: Counter[tuple[str, str]] = Counter()
-        for item in message.contacts if human else message.affordances:
-            who = item.object_id, item.object_label
+        seen: Counter[tuple[str, str, str]] = Counter()
+        items = message.contacts if human else message.affordances
+        times = Counter((item.object_id, item.object_label) for item in items)
+        for item in items:
+            # An object that several people were asked about comes once for each of them.
+            person = item.person_id if times[item.object_id, item.object_label] > 1 else ""
+            who = item.object_id, item.object_label, person
             entry = found.setdefault((key, *who, seen[who]), {"time": received.get(key, time)})
             seen[who] += 1
             values = item.probabilities if human else item.values
@@ -75,8 +81,8 @@ def read_answers(bag: Path, prefix: str, image_topic: str) -> list[Answer]:
             else:
                 entry.update(thing=side, affordance=item.affordance, pose_valid=bool(item.pose_valid))
     answers = [
-        Answer(key=key, object_id=identifier, label=label, **entry)
-        for (key, identifier, label, _), entry in found.items()
+        Answer(key=key, object_id=identifier, label=label, person_id=person, **entry)
+        for (key, identifier, label, person, _), entry in found.items()
     ]
     return sorted(answers, key=lambda answer: answer.time)
 
@@ -151,11 +157,11 @@ class Track:
 
 
 def tracks(answers: list[Answer]) -> list[Track]:
-    """Objects by camera, identifier and label; by label alone where that makes too many of them."""
+    """Objects by camera, identifier, label and, where several were asked about, person; by label alone where that makes too many of them."""
     cameras = {answer.key[0] for answer in answers}
 
     def by_identifier(answer: Answer) -> tuple[str, ...]:
-        return answer.key[0], answer.object_id, answer.label
+        return answer.key[0], answer.object_id, answer.label, answer.person_id
 
     def by_label(answer: Answer) -> tuple[str, ...]:
         return (answer.label,)
@@ -164,8 +170,9 @@ def tracks(answers: list[Answer]) -> list[Track]:
     if len(fine) > MOST_OBJECTS:
         return [Track(key[0] or "(no label)", key[0], group) for key, group in _grouped(answers, by_label).items()]
     made = []
-    for (camera, identifier, label), group in fine.items():
+    for (camera, identifier, label, person), group in fine.items():
         name = f"{label} ({identifier})" if identifier and identifier != label else label
+        name += f", person {person}" if person else ""
         made.append(Track(f"{name} · {camera}" if len(cameras) > 1 else name, label, group))
     return made
 

@@ -29,6 +29,7 @@ from ivlm_ros.replay.topics import RAW, choose_topics
 # How long the node may take to be found.
 DISCOVERY_SECONDS = 20.0
 SETTLING_SECONDS = 1.0
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 # What the node says of itself, under the names of the report.
 MODEL_FACTS = {"model": "name", "weights_hash": "weights_hash", "device": "device"}
 
@@ -138,8 +139,8 @@ def _matched(read: Mapping[str, set[str]], own: Mapping[str, str], types: Mappin
     matched = {name: topic for name, topic in own.items() if types[name] in read.get(topic, set())}
     for name, kind in types.items():
         free = [topic for topic, kinds in read.items() if kind in kinds and topic not in matched.values()]
-        if kind == RAW:
-            # Colour and depth have the same type; a depth topic is known by its name.
+        if kind in (RAW, CAMERA_INFO):
+            # Colour and depth, and their cameras, have the same types; those of depth are known by their names.
             free = [topic for topic in free if ("depth" in topic) == (name == "depth")]
         if name not in matched and len(free) == 1:
             matched[name] = free[0]
