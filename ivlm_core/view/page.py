@@ -157,15 +157,20 @@ class Page:
         import viser
 
         with self._lock:
-            starts = not self._playing.is_set()
-            self._button.label = "Pause" if starts else "Play"
-            self._button.icon = viser.Icon.PLAYER_PAUSE if starts else viser.Icon.PLAYER_PLAY
-            if not starts:
-                self._playing.clear()
+            if self._playing.is_set():
+                self._stop_playing()
                 return
+            self._button.label, self._button.icon = "Pause", viser.Icon.PLAYER_PAUSE
             if self._number == len(self._source.stamps) - 1:
                 self._go_to(0)
             self._playing.set()
+
+    def _stop_playing(self) -> None:
+        import viser
+
+        with self._lock:
+            self._playing.clear()
+            self._button.label, self._button.icon = "Play", viser.Icon.PLAYER_PLAY
 
     def _play(self) -> None:
         """While the button says so, go on at the pace of the recording."""
@@ -175,7 +180,7 @@ class Page:
             started, number = time.monotonic(), self._number
             if number + 1 >= len(stamps):
                 if not self._closed.is_set():
-                    self._toggle_play()
+                    self._stop_playing()
                 continue
             pause = min(max((stamps[number + 1] - stamps[number]) / 1e9, SHORTEST_PAUSE), LONGEST_PAUSE)
             if self._closed.wait(max(0.0, pause - (time.monotonic() - started))):
