@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ivlm_core.bodies import PART_NAMES, BodyMap, BodyModel, body_map, load_body, load_body_map
 from ivlm_core.checkpoints import build_model, checkpoint_hash, load_weights, place, weights_hash
 from ivlm_core.config import MODES, Profile, load_profile
-from ivlm_core.errors import ConfigError, IvlmError, shown
+from ivlm_core.errors import CheckpointError, ConfigError, IvlmError, shown
 from ivlm_core.lift import lift_masks
 from ivlm_core.localize import NO_CAMERA, Localizer, covered_patches, resize_masks
 from ivlm_core.model_files import checkpoint_of
@@ -282,7 +282,8 @@ class Pipeline:
 
         Raises
         ------
-        IvlmError : a query's mesh cannot be loaded, there are too many queries, or the device is out of memory.
+        IvlmError : a query's mesh cannot be loaded, there are too many queries, the weights give NaN, or the device is
+            out of memory.
         """
         if len(queries) > MAX_QUERIES:
             raise ConfigError("objects", f"are {len(queries)}", f"ask about at most {MAX_QUERIES} in one frame")
@@ -319,6 +320,7 @@ class Pipeline:
                 lifted = [
                     self._lift(masks, views.pack)[0] for masks, (_, _, views) in zip(thing_masks, things, strict=True)
                 ]
+            self._check_numbers((human, *lifted, picture_masks), answered)
             human_contacts = [
                 self._human_contact(item, probability) for item, probability in zip(bodies, human, strict=True)
             ]
@@ -477,6 +479,16 @@ class Pipeline:
         human = pack is self._body.pack
         threshold = None if human else self.profile.lift.object_vote_threshold
         return lift_masks(masks, pack, self.profile.lift.method, threshold).cpu().numpy()
+
+    def _check_numbers(self, contact: Sequence[np.ndarray], answered: Sequence[_Asked]) -> None:
+        """Damaged weights make NaN of what they touch, which is neither contact nor the absence of it."""
+        sure = all(np.isfinite(item.answer.confidence) for item in answered)
+        if not (sure and all(np.isfinite(values).all() for values in contact)):
+            raise CheckpointError(
+                f"model {self.profile.name}",
+                "gives values that are NaN or infinite",
+                "its weights are damaged: copy them again",
+            )
 
     def _corrected(self, items: Sequence[_Asked], lifted: np.ndarray) -> np.ndarray:
         """Lifted contact (K, V) of the body with what the model's vertex branch knows beside it, where it has one."""
