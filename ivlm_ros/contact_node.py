@@ -33,6 +33,7 @@ from ivlm_core.types import COCO_KEYPOINTS, BodyKeypoints, CameraIntrinsics, Fra
 from ivlm_ros.answering import ask, question_from_messages, reason_of_nothing
 from ivlm_ros.detections import BODY_TYPES, DETECTION_TYPES, message_class
 from ivlm_ros.inputs import Inputs, Job
+from ivlm_ros.log_folder import no_log_folder, use_writable_log_folder
 from ivlm_ros.outputs import Outputs
 from ivlm_ros.parameters import NodeParameters, ParameterStore
 from ivlm_ros.reporting import Reporter
@@ -370,6 +371,7 @@ def rclpy_ok(node: LifecycleNode) -> bool:
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit code (0, or 2 where it cannot start as it is told to)."""
     use_large_image_profile()
+    logs = use_writable_log_folder()
     node: ContactNode | None = None
     executor: MultiThreadedExecutor | None = None
     started = False
@@ -377,6 +379,8 @@ def main(args: list[str] | None = None) -> int:
         rclpy.init(args=args)
         started = True
         node = ContactNode()
+        if logs is not None:
+            node.get_logger().warning(f"~/.ros/log cannot be written: this node logs to {logs}; set ROS_LOG_DIR")
         unprotected = what_is_missing(sys.argv if args is None else args)
         if unprotected:
             node.get_logger().warning(unprotected)
@@ -389,7 +393,7 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception as error:
-        told = explained(error) if node is None else ""
+        told = (explained(error) or no_log_folder(error)) if node is None else ""
         if told:
             print(f"{NODE_NAME}: {told}", file=sys.stderr)
             return 2
