@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ivlm_core.errors import ConfigError
+
 log = logging.getLogger("ivlm")
 
 # What NumPy raises for an `.npz` that is missing, cut short, damaged, oversized, or holds pickled objects.
 UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+# Nothing takes this long to write.
+STALE_SECONDS = 3600.0
 
 
 def _umask() -> int:
@@ -32,10 +38,18 @@ _UMASK = _umask()
 
 
 def default_cache_dir() -> Path:
-    """`$IVLM_CACHE_DIR`, else `$XDG_CACHE_HOME/ivlm_ros`, else `~/.cache/ivlm_ros`."""
+    """`$IVLM_CACHE_DIR`, else `$XDG_CACHE_HOME/ivlm_ros`, else `~/.cache/ivlm_ros`.
+
+    Raises
+    ------
+    ConfigError : none of them is given, and the user has no home, as users whom a container does not know.
+    """
     if chosen := os.environ.get("IVLM_CACHE_DIR"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise ConfigError("HOME", "is not set, and this user has none", "set IVLM_CACHE_DIR to a folder") from None
     return Path(base) / "ivlm_ros"
 
 
@@ -80,6 +94,7 @@ class ArrayCache:
         self.hits = 0
         self.misses = 0
         self._warned = False
+        self._swept: set[str] = set()
 
     def path(self, kind: str, key: str) -> Path:
         return self.directory / kind / f"{key}.npz"
@@ -105,6 +120,7 @@ class ArrayCache:
         if any(array.dtype.hasobject for array in arrays.values()):
             raise TypeError("only plain arrays are cached, never pickled objects")
         try:
+            self._sweep(kind)
             with atomic_path(self.path(kind, key)) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **dict(arrays))  # type: ignore[arg-type]
         except OSError as error:
@@ -116,3 +132,15 @@ class ArrayCache:
                     error,
                 )
                 self._warned = True
+
+    def _sweep(self, kind: str) -> None:
+        """Delete what killed processes left half written: a node that dies again and again must not fill the disk."""
+        if kind in self._swept:
+            return
+        self._swept.add(kind)
+        oldest = time.time() - STALE_SECONDS
+        for left in (self.directory / kind).glob(".*-*.npz"):
+            # Another process may be writing it, or deleting it, now.
+            with contextlib.suppress(OSError):
+                if left.stat().st_mtime < oldest:
+                    left.unlink()

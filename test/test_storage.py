@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 import pytest
 
-from ivlm_core.storage import ArrayCache, atomic_path, default_cache_dir
+from ivlm_core.storage import STALE_SECONDS, ArrayCache, atomic_path, default_cache_dir
 
 
 def test_round_trip_counts_hits_and_misses(tmp_path):
@@ -79,6 +82,16 @@ def test_unwritable_cache_warns_once_and_goes_on(tmp_path, caplog):
     for _ in range(3):
         cache.store("views", "a", {"x": np.arange(5)})
     assert [record.message for record in caplog.records if "cannot write the cache" in record.message].__len__() == 1
+
+
+def test_what_killed_processes_left_is_swept_and_what_is_being_written_stays(tmp_path):
+    folder = tmp_path / "views"
+    folder.mkdir()
+    for name, age in ((".a-x1.npz", 2 * STALE_SECONDS), (".b-x2.npz", 1.0), ("old.npz", 2 * STALE_SECONDS)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, times=(time.time() - age,) * 2)
+    ArrayCache(tmp_path).store("views", "c", {"x": np.zeros(3)})
+    assert sorted(path.name for path in folder.iterdir()) == [".b-x2.npz", "c.npz", "old.npz"]
 
 
 def test_cache_directory_follows_the_environment(monkeypatch, tmp_path):
