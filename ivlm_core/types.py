@@ -6,7 +6,6 @@ Array shape letters: `K` queries, `J` views, `H W` pixels, `V` body vertices, `N
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,9 +44,10 @@ def check_label(value: object, field_name: str = "object.label") -> str:
     if not label:
         raise InputError(field_name, "is empty", "name the object, for example 'chair'")
     for character in label:
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        # Of all spaces only the plain one is printable: the others look like it, and are not what the model has read.
+        if not character.isprintable():
             raise InputError(
-                field_name, f"holds the control character U+{ord(character):04X}", "use printable characters only"
+                field_name, f"holds the unprintable character U+{ord(character):04X}", "use printable characters only"
             )
         if character in "<>[]":
             raise InputError(

@@ -51,8 +51,8 @@ class Job:
     received : `time.monotonic()` when the image arrived.
     raw : whether the image is still to be rectified.
     bodies, depth : the people and the depth of the image, where they are read and came in time.
-    depth_info, depth_raw, between : the depth camera's latest CameraInfo, or None; whether its distortion is still in the
-        depth; where its frame is.
+    depth_info : the depth camera's latest CameraInfo, or None. depth_raw : whether its distortion is still in the depth.
+    between : tells where one frame is in another.
     """
 
     image: Image | CompressedImage

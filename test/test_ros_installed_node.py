@@ -345,7 +345,7 @@ def _segments(pid: int) -> set[Path]:
     [
         ("max_rate:=-1.0", "max_rate"),
         ("contact_threshold:=half", "contact_threshold"),
-        ("detections_type:=vision_msgs", "vision_msgs is not supported yet"),
+        ("detections_type:=yolo", "choose ivlm_ros or vision_msgs or yolo_msgs"),
     ],
 )
 def test_wrong_start_parameter_is_one_line_and_exit_code_2(argument: str, words: str) -> None:

@@ -175,7 +175,7 @@ class Stage:
         return self.heard(self.objects)
 
     def _has_camera(self) -> bool:
-        info = self.running.node._inputs._camera_info
+        info = self.running.node._inputs._camera_info.get("camera_info")
         return info is not None and info.header.stamp.sec == self._seconds
 
     def heard(self, messages: list[Any]) -> Any:

@@ -157,7 +157,10 @@ class Track:
 
 
 def tracks(answers: list[Answer]) -> list[Track]:
-    """Objects by camera, identifier, label and, where several were asked about, person; by label alone where that makes too many of them."""
+    """Objects by camera, identifier, label and, where several were asked about, person.
+
+    By label alone where that makes too many of them.
+    """
     cameras = {answer.key[0] for answer in answers}
 
     def by_identifier(answer: Answer) -> tuple[str, ...]:
