@@ -51,7 +51,7 @@ class Job:
     received : `time.monotonic()` when the image arrived.
     raw : whether the image is still to be rectified.
     bodies, depth : the people and the depth of the image, where they are read and came in time.
-    depth_info : the depth camera's latest CameraInfo, or None. depth_raw : whether its distortion is still in the depth.
+    depth_info : the depth camera's latest CameraInfo, or None. depth_raw : whether the depth is still to be rectified.
     between : tells where one frame is in another.
     """
 
