@@ -230,6 +230,21 @@ def test_any_pose_gives_finite_numbers(turn, shift, log_scale):
         assert torch.isfinite(motion.grad).all()
 
 
+@pytest.mark.filterwarnings("error:invalid value")
+@pytest.mark.parametrize(
+    "shift", [(1e300, 0.0, 3.0), (3e38, -3e38, 3e38), (np.inf, 0.0, 3.0), (0.0, np.nan, 3.0), (0, 0, np.inf)]
+)
+def test_pose_that_no_number_holds_is_hidden(shift):
+    """What stands beside it in the batch is seen as if it were alone."""
+    square = OutlineMesh(SQUARE, SQUARE_FACES)
+    shifts = torch.tensor([shift, (0.0, 0.0, 3.0)], dtype=torch.float64)
+    turns = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)
+    both = coverage(square, turns, shifts, torch.ones(2, dtype=torch.float64), CAMERA).dense()
+    alone = coverage(square, turns[1:], shifts[1:], torch.ones(1, dtype=torch.float64), CAMERA).dense()
+    assert not both[0].any()
+    assert torch.equal(both[1], alone[0])
+
+
 def test_mask_of_a_placed_mesh():
     square = Mesh((SQUARE + np.array([0.0, 0.0, 3.0])).astype(np.float32), SQUARE_FACES)
     camera = CameraIntrinsics(150.0, 150.0, 47.4, 40.2, 96, 80)

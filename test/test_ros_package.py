@@ -123,6 +123,27 @@ def test_every_python_dependency_is_named() -> None:
     assert missing == set()
 
 
+def test_package_xml_says_where_every_requirement_comes_from() -> None:
+    """By a rosdep key, or in the comment that lists those without one; no others."""
+    keys = {
+        "python3-numpy": "numpy",
+        "python3-opencv": "opencv-python-headless",
+        "python3-pil": "pillow",
+        "python3-scipy": "scipy",
+        "python3-tqdm": "tqdm",
+        "python3-yaml": "pyyaml",
+    }
+    text = (ROOT / "package.xml").read_text()
+    depends = {element.text for element in ElementTree.fromstring(text) if element.tag == "exec_depend"}
+    listed = re.search(r"distribution resolves: ([^.]*)\.", text)
+    assert listed is not None
+    keyless = set(re.split(r",\s+", listed[1]))
+    requirements = set(re.findall(r'^        "([\w-]+)>=', (ROOT / "setup.py").read_text(), re.MULTILINE))
+    assert keys.keys() <= depends
+    assert keyless | set(keys.values()) == requirements
+    assert not keyless & set(keys.values())
+
+
 def test_core_imports_no_ros() -> None:
     imported = imported_packages("ivlm_core")
     assert not {name for name in imported if name.startswith(("rclpy", "ivlm_ros")) or name.endswith("_msgs")}

@@ -95,6 +95,11 @@ def crossings(
     boxes : (B, 4) x0, y0, x1, y1: only pairs of pixels with x0 ≤ x < x1, y0 ≤ y < y1.
     """
     pose, edge = table.contour(eyes)
+    # A pose of which nothing can be seen may be so far out that its pixels overflow.
+    empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    if empty.any():
+        kept = ~empty[pose]
+        pose, edge = pose[kept], edge[kept]
     ends = table.edges[edge]
     start, stop = placed[pose, ends[:, 0]], placed[pose, ends[:, 1]]
     low, high = np.zeros(len(pose)), np.ones(len(pose))

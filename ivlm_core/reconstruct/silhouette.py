@@ -250,9 +250,11 @@ def _boxes(placed: Floats, camera: CameraIntrinsics) -> Indices:
     limits = np.array([camera.width, camera.height])
     low = np.clip(np.floor(pixel.min(axis=1)) - 1, 0, limits)
     high = np.clip(np.ceil(pixel.max(axis=1)) + 2, 0, limits)
-    behind, hidden = (depth < NEAR).any(axis=1), (depth < NEAR).all(axis=1)
+    behind = (depth < NEAR).any(axis=1)
     low[behind], high[behind] = 0, limits
-    high[hidden] = low[hidden]
+    # A pose so far out that its pixels overflow is as hidden as one behind the camera.
+    hidden = (depth < NEAR).all(axis=1) | np.isnan(low + high).any(axis=1)
+    low[hidden], high[hidden] = 0, 0
     empty = (high <= low).any(axis=1)
     high[empty] = low[empty]
     return np.concatenate([low, high], axis=1).astype(np.int64)
