@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -117,6 +118,38 @@ def test_starting_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with quiet():
         started.stop()
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"\x16\x03\x01\x02\x00 no HTTP at all\r\n\r\n"])
+def test_visitors_who_leave_at_once_are_no_news(
+    server: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., Any],
+    said: bytes,
+) -> None:
+    logger = logging.getLogger("websockets.server")
+    seen: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        seen.append(record.getMessage())
+        return True
+
+    # As before the first page, when viser hides nothing itself. In front of the page's own filter, the test waits for
+    # the failure and not for a time.
+    mine = [item for item in logger.filters if type(item).__name__ != "NoHttpErrors"]
+    monkeypatch.setattr(logger, "filters", [note, *mine])
+    with socket.create_connection(("127.0.0.1", server.get_port()), timeout=10) as raw:
+        raw.sendall(said)
+    wait_until(lambda: "opening handshake failed" in seen)
+    # The server's thread answers this once it is done with the failure.
+    assert ask(server)[0] == 200
+    assert not caplog.records
+
+
+def test_faults_of_the_server_are_still_told(server: Any, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("websockets.server").error("connection handler failed")
+    assert caplog.messages == ["connection handler failed"]
 
 
 def test_other_servers_are_left_alone() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -46,6 +47,8 @@ def start_server(host: str, port: int, title: str) -> viser.ViserServer:
         def request_share_url(self, verbose: bool = True) -> str | None:
             return None
 
+    # The same function twice is one filter.
+    logging.getLogger("websockets.server").addFilter(_worth_telling)
     with quiet(), _same_origin_only(host):
         server = Server(host=host, port=port, label=title, verbose=False)
     if port and server.get_port() != port:
@@ -78,6 +81,12 @@ def allowed(origin: str | None, host_header: str | None, host: str) -> bool:
         return origin is None or urlsplit(origin).netloc == asked.netloc
     except ValueError:
         return False
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """False for a visitor who left before asking for anything, as browsers do with connections that they open in
+    advance; `websockets` logs a traceback for each, and viser hides those only once a page was served."""
+    return record.getMessage() != "opening handshake failed"
 
 
 @contextlib.contextmanager
