@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ivlm_core import __version__
+from ivlm_core.arguments import OneLineParser
 from ivlm_core.config import MODES
 from ivlm_core.errors import ConfigError, IvlmError
 from ivlm_core.types import Frame, Mesh, ObjectQuery
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ivlm", description="Where people touch things, from one image.")
+    parser = OneLineParser(prog="ivlm", description="Where people touch things, from one image.")
     parser.add_argument("--version", action="version", version=f"ivlm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from ivlm_core.arguments import OneLineParser
 from ivlm_core.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,7 +173,7 @@ def filled(parser: argparse.ArgumentParser, rest: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("page", TEXTS)
 def test_commands_parse(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(argparse.ArgumentParser, "error", refuse)
+    monkeypatch.setattr(OneLineParser, "error", refuse)
     for typed, whole in command_lines(page):
         cut = "…" in typed
         for words in alternatives([word for word in typed if word != "…"]):
