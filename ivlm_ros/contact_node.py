@@ -10,6 +10,7 @@ import ctypes
 import functools
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -27,9 +28,10 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.timer import Timer
 from std_srvs.srv import SetBool
 
-from ivlm_core.errors import InputError, IvlmError
+from ivlm_core.errors import InputError, IvlmError, shown
 from ivlm_core.types import COCO_KEYPOINTS, BodyKeypoints, CameraIntrinsics, Frame, ObjectQuery
 from ivlm_ros.answering import ask, question_from_messages, reason_of_nothing
 from ivlm_ros.detections import BODY_TYPES, DETECTION_TYPES, message_class
@@ -175,9 +177,30 @@ class ContactNode(LifecycleNode):
         self._timer = self.create_timer(
             1.0, self._report, callback_group=report_group, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self.get_logger().info(
-            f"waiting to be configured: ros2 lifecycle set {self.get_fully_qualified_name()} configure"
+        if self.parameters.values.autostart:
+            self._starting = self._once(self._start)
+        else:
+            self.get_logger().info(
+                f"waiting to be configured: ros2 lifecycle set {self.get_fully_qualified_name()} configure "
+                "(or start it with -p autostart:=true)"
+            )
+
+    def _once(self, call: Callable[[], None]) -> Timer:
+        """Call it when the executor runs."""
+
+        def called() -> None:
+            timer.cancel()
+            call()
+
+        timer: Timer = self.create_timer(
+            0.0, called, MutuallyExclusiveCallbackGroup(), Clock(clock_type=ClockType.STEADY_TIME)
         )
+        return timer
+
+    def _start(self) -> None:
+        """Configure and activate; what fails is told as that of any transition."""
+        if self.state == "unconfigured" and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
 
     @_transition
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -373,7 +396,9 @@ class ContactNode(LifecycleNode):
             )
         except Exception as error:
             if rclpy_ok(self):
-                self.reporter.failed(error)
+                told = f"{type(error).__name__}: {error}"
+                self.reporter.counters.error("internal_error", "report", told)
+                self.get_logger().error(f"the report failed: {told}", throttle_duration_sec=60.0)
 
 
 def rclpy_ok(node: LifecycleNode) -> bool:
@@ -406,7 +431,7 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception as error:
-        told = (explained(error) or no_log_folder(error)) if node is None else ""
+        told = (explained(error) or no_log_folder(error) or _wrong_arguments(error)) if node is None else ""
         if told:
             print(f"{NODE_NAME}: {told}", file=sys.stderr)
             return 2
@@ -417,6 +442,17 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleaning up
         _leave(node, executor)
     return 0
+
+
+def _wrong_arguments(error: Exception) -> str:
+    """What is wrong with the arguments behind --ros-args, where that is what rclpy complains about; else nothing."""
+    text = str(error)
+    found = re.search(r"Couldn't parse .*?: '(.*?)'", text)
+    if found is not None:
+        return f"{shown(found[1])} cannot be read: give parameters as -p name:=value, remappings as -r old:=new"
+    if type(error).__name__ == "UnknownROSArgsError":
+        return f"behind --ros-args, {text} means nothing: give parameters as -p name:=value"
+    return ""
 
 
 def run() -> NoReturn:

@@ -114,6 +114,13 @@ class ThrottledLog:
         self._emit(level, f"{text} [{kept_back} more like this before]" if kept_back else text)
 
 
+# What the states mean to somebody who waits for answers.
+IDLE = {
+    "unconfigured": "unconfigured: it does nothing until it is configured and activated",
+    "inactive": "inactive: it does nothing until it is activated",
+}
+
+
 def judge(state: str, counters: Counters, starved: str, setup_error: str) -> tuple[bytes, str]:
     """The diagnostic level and its sentence.
 
@@ -123,7 +130,7 @@ def judge(state: str, counters: Counters, starved: str, setup_error: str) -> tup
     if setup_error and state == "unconfigured":
         return DiagnosticStatus.ERROR, f"configure failed: {setup_error}"
     if state != "active":
-        return DiagnosticStatus.OK, state
+        return DiagnosticStatus.OK, IDLE.get(state, state)
     failed = counters.age("frames_failed")
     if failed < counters.age("frames_processed"):
         return DiagnosticStatus.ERROR, f"the last frame failed: {counters.last_error}"
@@ -159,11 +166,13 @@ def resident_megabytes() -> float:
 def device_megabytes(device: str) -> dict[str, str]:
     """What this process holds of a CUDA device's memory, held at most, and what is free there, MB; else empty."""
     torch = sys.modules.get("torch")
-    if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
+    # Another thread may be at importing it: then it has no `cuda` yet.
+    cuda: Any = getattr(torch, "cuda", None)
+    if not device.startswith("cuda") or not getattr(cuda, "is_initialized", bool)():
         return {}
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = cuda.mem_get_info(device)
     return {
-        "gpu_memory_mb": f"{torch.cuda.memory_reserved(device) / 1e6:.0f}",
-        "gpu_memory_most_mb": f"{torch.cuda.max_memory_reserved(device) / 1e6:.0f}",
+        "gpu_memory_mb": f"{cuda.memory_reserved(device) / 1e6:.0f}",
+        "gpu_memory_most_mb": f"{cuda.max_memory_reserved(device) / 1e6:.0f}",
         "gpu_memory_free_mb": f"{free / 1e6:.0f}",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -74,6 +75,7 @@ class NodeParameters:
     contact_points: bool = False
     marker_triangles: int = 2000
     body_frame: str = "ivlm_body"
+    autostart: bool = False
 
     @property
     def asked_always(self) -> tuple[str, ...]:
@@ -343,6 +345,10 @@ TABLE: dict[str, Entry] = {
         Changes.UNCONFIGURED,
         check=_not_empty,
     ),
+    "autostart": Entry(
+        "Configure and activate as soon as the node runs; for starts without the launch file, which does both itself.",
+        Changes.NEVER,
+    ),
 }
 
 _DEFAULTS = NodeParameters()
@@ -408,7 +414,21 @@ class ParameterStore:
             except Exception as error:
                 raise ConfigError(name, str(error), entry.description) from error
         self.values = dataclasses.replace(_DEFAULTS, **changes)
+        self._warn_of_unknown(node)
         node.add_on_set_parameters_callback(self._on_set)
+
+    @staticmethod
+    def _warn_of_unknown(node: Node) -> None:
+        """Values given at start for what is no parameter: ROS itself drops them without a word."""
+        # rclpy has no public name for them.
+        given = getattr(node, "_parameter_overrides", {})
+        for name in given:
+            # QoS overrides are declared when their publisher or subscription is made.
+            if node.has_parameter(name) or name.startswith("qos_overrides."):
+                continue
+            near = [repr(known) for known in difflib.get_close_matches(name, TABLE, 2, 0.8)]
+            told = f"did you mean {' or '.join(near)}?" if near else "the README lists all"
+            node.get_logger().warning(f"{shown(name)} is no parameter of this node and is ignored: {told}")
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         changes: dict[str, Any] = {}

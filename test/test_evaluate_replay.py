@@ -95,7 +95,7 @@ def test_contact_marked_on_an_untouched_object_is_told() -> None:
     scores = score_replay(truth, answers, SCORER)
     assert scores.all["semantic"]["samples"] == 0
     assert scores.all["untouched"] == {"samples": 3, "marked": pytest.approx(2 / 3)}
-    assert "contact was marked with 2 of 3" in scores.table()
+    assert "Of 3 answered objects that nobody touches, 2 were wrongly marked as touched." in scores.table()
 
 
 def test_answers_are_cut_at_the_threshold() -> None:

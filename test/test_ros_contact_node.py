@@ -155,6 +155,15 @@ def test_failed_configure_says_why_and_can_be_repeated(run_node: Any, fake_pipel
     assert running.node.setup_error == ""
 
 
+def test_autostart_configures_and_activates(run_node: Any, fake_pipeline: Any, wait_until: Any) -> None:
+    running = run_node(autostart=True)
+    wait_until(lambda: running.node.state == "active")
+    fake_pipeline.error = IvlmError("model", "'/weights' is no directory", "give a checkpoint directory")
+    failing = run_node(autostart=True, namespace="/other")
+    wait_until(lambda: failing.node.setup_error)
+    assert failing.node.state == "unconfigured"
+
+
 def test_output_header_equals_input_header(run_node: Any, camera: Any, wait_until: Any) -> None:
     running = run_node().start()
     shown = camera(running)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mmap
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,15 @@ pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ivlm_ros import diagnostics
-from ivlm_ros.diagnostics import MAX_KEYS, Counters, ThrottledLog, diagnostic_status, judge, resident_megabytes
+from ivlm_ros.diagnostics import (
+    MAX_KEYS,
+    Counters,
+    ThrottledLog,
+    device_megabytes,
+    diagnostic_status,
+    judge,
+    resident_megabytes,
+)
 
 
 def test_counts_from_many_threads_add_up() -> None:
@@ -103,3 +113,11 @@ def test_resident_memory_follows_an_allocation() -> None:
     with mmap.mmap(-1, 40_000_000) as block:
         block.write(bytes(len(block)))
         assert resident_megabytes() - before > 30
+
+
+@pytest.mark.parametrize("module", [SimpleNamespace(), SimpleNamespace(cuda=SimpleNamespace())])
+def test_torch_that_another_thread_is_at_importing_has_no_figures(
+    monkeypatch: pytest.MonkeyPatch, module: SimpleNamespace
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", module)
+    assert device_megabytes("cuda") == {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from array import array
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from ivlm_ros.msg import DetectedObject, DetectedObjectArray, HumanContactArray, ObjectAffordanceArray
 from ivlm_ros.srv import EstimateContact
 from lifecycle_msgs.srv import GetState
+from PIL import Image as PilImage
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -346,6 +349,7 @@ def _segments(pid: int) -> set[Path]:
         ("max_rate:=-1.0", "max_rate"),
         ("contact_threshold:=half", "contact_threshold"),
         ("detections_type:=yolo", "choose ivlm_ros or vision_msgs or yolo_msgs"),
+        ("nonsense", "'-p nonsense' cannot be read: give parameters as -p name:=value"),
     ],
 )
 def test_wrong_start_parameter_is_one_line_and_exit_code_2(argument: str, words: str) -> None:
@@ -355,3 +359,39 @@ def test_wrong_start_parameter_is_one_line_and_exit_code_2(argument: str, words:
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_unknown_arguments_are_one_line_and_exit_code_2() -> None:
+    done = subprocess.run(
+        [str(executable()), "--ros-args", "--modle"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "--modle" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_autostart_and_the_documented_programs(
+    module_peer: Any, ros_image: Any, ros_detections: Any, tmp_path: Path
+) -> None:
+    """What docs/node.md shows is run as it stands there, against a node that nobody configured."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "node.md").read_text()
+    asks, publishes = re.findall(r"^```python\n(# needs a node: .*?)^```", page, re.MULTILINE | re.DOTALL)
+    PilImage.fromarray(np.full((240, 320, 3), 127, np.uint8)).save(tmp_path / "photo.jpg")
+    node = Process(module_peer, "", ros_image, ros_detections, "-p", "autostart:=true", "-p", "max_objcets:=3")
+    try:
+        deadline = time.monotonic() + 60
+        while node.state() != "active":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        for program, words in ((asks, ("reason", "lift")), (publishes, ("['7']", "chair"))):
+            done = subprocess.run(
+                [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            assert any(word in done.stdout for word in words), done.stdout
+        assert node.stop(signal.SIGINT) == 0
+        said = node.output()
+        assert "'max_objcets' is no parameter of this node and is ignored: did you mean 'max_objects'?" in said
+        assert "Traceback" not in said
+    finally:
+        node.close()

@@ -50,10 +50,9 @@ class ReplayScores:
             )
         untouched = self.all["untouched"]
         if untouched["samples"]:
-            marked = round(untouched["marked"] * untouched["samples"])
-            lines.append(
-                f"Objects that nobody touches have no F1: contact was marked with {marked} of {untouched['samples']}."
-            )
+            count = untouched["samples"]
+            marked = round(untouched["marked"] * count)
+            lines.append(f"Of {count} answered objects that nobody touches, {marked} were wrongly marked as touched.")
         return "\n".join(lines)
 
 

@@ -96,7 +96,7 @@ def crossings(
     """
     pose, edge = table.contour(eyes)
     # A pose of which nothing can be seen may be so far out that its pixels overflow.
-    empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    empty = np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
     if empty.any():
         kept = ~empty[pose]
         pose, edge = pose[kept], edge[kept]

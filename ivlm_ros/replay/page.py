@@ -210,7 +210,10 @@ def _scores(scores: dict[str, Any] | None) -> str:
     note = ""
     if untouched["samples"]:
         marked = round(untouched["marked"] * untouched["samples"])
-        note = f" Objects that nobody touches have no F1: contact was marked with {marked} of {untouched['samples']}."
+        note = (
+            f" Of {untouched['samples']} answered objects that nobody touches, which have no F1, {marked} were wrongly "
+            "marked as touched."
+        )
     return (
         "<h2>Against the ground truth</h2>"
         f'<p class="caption">True contacts are read below {escape(scores["prefix"])}; answers are cut at '

@@ -154,10 +154,11 @@ def _not_found(
     full = f"{space.rstrip('/')}/{node}"
     start = (
         "start it in another shell with the same ROS_DOMAIN_ID, which is "
-        f"{domain} here: ros2 launch ivlm_ros contact.launch.py; or replay without --online"
+        f"{domain} here: ros2 launch ivlm_ros contact.launch.py, or contact_node --ros-args -p autostart:=true; "
+        "or replay without --online"
     )
     if not read:
-        return InputError("node", f"no node {full} runs, or it is not active", start)
+        return InputError("node", f"no node {full} is active", start)
     return InputError(
         "node",
         f"{full} reads no images of the type {image_type}; it reads {', '.join(sorted(read))}",
