@@ -78,6 +78,91 @@ def test_serves_until_interrupted(bag: Path) -> None:
         socket.create_connection(("127.0.0.1", address.port or 0), timeout=2)
 
 
+def cut(bag: Path, share: float) -> None:
+    """Leave the first part of a bag's file, as a disk that is full or a recorder that is killed."""
+    (file,) = (path for path in bag.iterdir() if path.suffix in (".mcap", ".db3"))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_bag_that_was_cut_short_is_shown_as_far_as_it_goes(
+    answered_bag: Any, tmp_path: Path, storage: str, metadata: bool
+) -> None:
+    pytest.importorskip("ivlm_ros.replay.recording")
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    with answered_bag(tmp_path / "bag", storage) as made:
+        for number in range(40):
+            made.picture(number * SECOND, pixels)
+            made.answer(number * SECOND, [made.contact("cup", [number])])
+    cut(tmp_path / "bag", 0.6)
+    if not metadata:
+        (tmp_path / "bag" / "metadata.yaml").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    source = open_source(options(str(tmp_path / "bag")))
+    try:
+        assert 10 < len(source.stamps) < 40
+        assert list(source.stamps) == [number * SECOND for number in range(len(source.stamps))]
+        assert any(note.startswith("'bag' is damaged: ") for note in source.notes)
+        last = source.moment(len(source.stamps) - 2)
+        np.testing.assert_array_equal(last.picture, pixels)
+        assert [pair.label for pair in source.pairs] == ["cup"]
+    finally:
+        source.close()
+    assert sorted(tmp_path.rglob("*")) == before, "the damaged bag is left as it is"
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_damage_that_shows_while_reading_costs_what_is_behind_it(
+    answered_bag: Any, tmp_path: Path, storage: str
+) -> None:
+    pytest.importorskip("ivlm_ros.replay.recording")
+    noise = np.random.default_rng(0)
+    with answered_bag(tmp_path / "bag", storage) as made:
+        for number in range(40):
+            made.picture(number * SECOND, noise.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+            made.answer(number * SECOND, [made.contact("cup", [number])])
+    (file,) = (path for path in (tmp_path / "bag").iterdir() if path.suffix in (".mcap", ".db3"))
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 8192] = noise.bytes(8192)
+    file.write_bytes(data)
+    source = open_source(options(str(tmp_path / "bag")))
+    assert 5 < len(source.stamps) < 40
+    assert any(note.startswith("'bag' is damaged: ") for note in source.notes)
+    source.close()
+
+
+def test_inputs_that_were_cut_short_leave_the_answers(bag: Path, answered_bag: Any, tmp_path: Path) -> None:
+    pytest.importorskip("ivlm_ros.replay.recording")
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    with answered_bag(tmp_path / "inputs") as made:
+        for number in range(40):
+            made.picture(number * SECOND, pixels)
+    cut(tmp_path / "inputs", 0.5)
+    source = open_source(options(str(bag), "--inputs", str(tmp_path / "inputs")))
+    assert any(note.startswith("'inputs' is damaged: ") for note in source.notes)
+    np.testing.assert_array_equal(source.moment(0).picture, pixels)
+    source.close()
+
+
+def test_nothing_is_mended_of_a_whole_bag(bag: Path, tmp_path: Path) -> None:
+    recording = pytest.importorskip("ivlm_ros.replay.recording")
+    assert recording.write_readable(bag, tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_damaged_bag_without_the_reader_of_such_is_one_error(
+    bag: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ivlm_ros.replay.recording", None)
+    cut(bag, 0.6)
+    error = refused(capsys, str(bag))
+    assert error["field"] == "bag"
+    assert "cannot be read" in error["problem"]
+
+
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, str]:
     """The error of a command, which is one line."""
     assert main(["view", *arguments, "--json"]) == 2

@@ -222,8 +222,13 @@ def _note_messages(
 
 def _messages(reader: Any, topics: Mapping[int, Topic]) -> Iterator[tuple[Any, int, Any]]:
     # Without connections a reader would give all messages.
-    if topics:
+    if not topics:
+        return
+    try:
         yield from reader.messages(connections=[topic.connection for topic in topics.values()])
+    # A damaged file makes its reader raise whatever its parsing meets (OverflowError, apsw's errors, …).
+    except Exception as error:
+        raise InputError("bag", f"is damaged: {' '.join(str(error).split())[:200]}", "record it anew") from error
 
 
 def _names(message: Any) -> Any:

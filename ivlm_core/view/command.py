@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -78,7 +80,9 @@ def open_source(options: argparse.Namespace) -> Source:
             if getattr(options, name) is not None:
                 raise ConfigError(f"--{name}", "is for bags", f"leave it out: {shown(str(path), 300)} is a result")
         return ResultFolder(path, finder)
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
+    # A recorder that was killed leaves no metadata.
+    recorded = any(file.suffix in (".mcap", ".db3") for file in path.glob("*"))
+    if path.is_dir() and not (path / "metadata.yaml").is_file() and not recorded:
         raise InputError(
             "SOURCE",
             f"{shown(str(path), 300)} is neither a bag nor a result: it has no metadata.yaml and no result.json",
@@ -93,7 +97,18 @@ def open_source(options: argparse.Namespace) -> Source:
         image=options.image,
         ground_truth=options.ground_truth,
         title=title,
+        mend=_mend,
     )
+
+
+def _mend(bag: Path, out: Path) -> Sequence[str]:
+    """See `Recording`. The reader of damaged bags is that of `ivlm replay`, which lies beside the core."""
+    try:
+        replay = importlib.import_module("ivlm_ros.replay.recording")
+    except ImportError:
+        return ()
+    lines: list[str] = replay.write_readable(bag, out)
+    return lines
 
 
 def _serve(options: argparse.Namespace, source: Source) -> int:

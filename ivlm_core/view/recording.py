@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +20,10 @@ from ivlm_core.datasets.image_messages import (
     rgb_from_compressed,
     rgb_from_image,
 )
-from ivlm_core.errors import ConfigError, IvlmError, shown
+from ivlm_core.errors import ConfigError, InputError, IvlmError, shown
 from ivlm_core.types import ByteArray, CameraIntrinsics
 from ivlm_core.view.answers import entries, pair_answers
-from ivlm_core.view.bag_index import BODIES, CAMERA_INFO, DETECTIONS, IMAGES, MARKERS, Topic, index_bag
+from ivlm_core.view.bag_index import BODIES, CAMERA_INFO, DETECTIONS, IMAGES, MARKERS, BagIndex, Topic, index_bag
 from ivlm_core.view.meshes import MeshFinder
 from ivlm_core.view.moments import Box, Moment, Pair, Person
 from ivlm_core.view.people import people_from_bodies, people_from_markers
@@ -33,6 +34,7 @@ KEPT_MOMENTS = 16
 MAX_BOXES = 64
 
 T = TypeVar("T")
+Mend = Callable[[Path, Path], Sequence[str]]
 
 
 class Recording:
@@ -45,6 +47,8 @@ class Recording:
     answers : what the answers' topics lie below; the first by name where it is not given.
     image : topic of the picture; chosen where it is not given.
     ground_truth : show a bag that holds nothing but ground truth. title : the bag's name where it is not given.
+    mend : (damaged bag, new bag) → what is wrong with it, having written what can be read of it into the new one; for
+        a bag that is not damaged, nothing. It is asked when a bag cannot be read.
 
     Raises
     ------
@@ -62,6 +66,7 @@ class Recording:
         image: str | None = None,
         ground_truth: bool = False,
         title: str = "",
+        mend: Mend | None = None,
     ) -> None:
         self.title = title or bag.resolve().name
         self._finder = finder
@@ -69,11 +74,29 @@ class Recording:
         self._lock = threading.RLock()
         self._kept: OrderedDict[int, Moment] = OrderedDict()
         with contextlib.ExitStack() as stack:
-            readers = [stack.enter_context(open_bag(path)) for path in (bag, *([inputs] if inputs else []))]
-            self._index = index_bag(str(bag), readers, answers, ground_truth)
+            paths, damage = [bag, *([inputs] if inputs else [])], []
+
+            def indexed() -> BagIndex:
+                readers = [stack.enter_context(open_bag(path)) for path in paths]
+                return index_bag(str(bag), readers, answers, ground_truth)
+
+            try:
+                self._index = indexed()
+            except InputError:
+                if mend is None:
+                    raise
+                stack.close()
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ivlm-view-")))
+                for number, path in enumerate(paths):
+                    if told := mend(path, folder / str(number)):
+                        paths[number] = folder / str(number)
+                        damage += [f"{shown(path.resolve().name)} is damaged: {line}" for line in told]
+                if not damage:
+                    raise
+                self._index = indexed()
             self._pictures = self._picture_topics(image)
             self._files = stack.pop_all()
-        self.notes: Sequence[str] = self._index.notes
+        self.notes: Sequence[str] = [*damage, *self._index.notes]
         self.stamps: Sequence[int] = [stamp for _, stamp in self._index.keys]
         self.cameras: Sequence[str] = [camera for camera, _ in self._index.keys]
         self.occurrences: Mapping[Pair, Sequence[int]] = self._index.pairs

@@ -13,6 +13,34 @@ from ivlm_ros.replay.bag_files import Bag, Definitions, Record
 from ivlm_ros.replay.findings import Findings
 
 
+def write_readable(bag: Path, out: Path) -> list[str]:
+    """Write what can be read of a damaged bag into a new one, for whom only whole ones will do.
+
+    Returns
+    -------
+    What is wrong with the bag, in sentences; empty for a whole one, of which nothing is written.
+
+    Raises
+    ------
+    InputError : there is no bag, or nothing of it can be read.
+    """
+    findings = Findings()
+    with Bag(bag, findings) as opened:
+        if not findings.count("damaged_file") and not _breaks_off(opened):
+            return []
+        with OutputBag(out, opened.storage, opened, {}, findings) as output:
+            for record in opened.messages():
+                output.copy(record)
+    return findings.lines()
+
+
+def _breaks_off(bag: Bag) -> bool:
+    """Whether damage shows when the messages are read: SQLite opens what is damaged, of MCAP every record was seen."""
+    for _ in bag.messages() if bag.storage == "sqlite3" else ():
+        pass
+    return bag.findings.count("damaged_file") > 0
+
+
 class OutputBag:
     """Writes the new bag; it appears when the block ends well, and not at all otherwise.
 
