@@ -16,13 +16,15 @@ from typing import Any
 from ivlm_core import __version__
 from ivlm_core.arguments import OneLineParser
 from ivlm_core.config import MODES
-from ivlm_core.errors import ConfigError, IvlmError
-from ivlm_core.types import Frame, Mesh, ObjectQuery
+from ivlm_core.errors import ConfigError, IvlmError, shown
+from ivlm_core.types import Frame, FrameResult, ObjectAffordance
 
 Command = Callable[[argparse.Namespace], int]
 
 # The one command that lives beside the core, which itself knows nothing of ROS and may be installed alone.
 REPLAY = "ivlm_ros.replay.command"
+# On a small machine minutes may pass before the first answer.
+LOADING = "loading the model"
 # What `ivlm evaluate` can write and fit; named here because the rooms behind them are slow to import.
 TASKS = ("contact", "reconstruct", "bodies", "retrieve")
 SOURCES = ("predicted", "ground-truth")
@@ -63,6 +65,17 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="LABEL[=MESH]",
         help="an object in the picture, optionally with its mesh file (OBJ, PLY, STL, GLB); may be repeated",
+    )
+    contact.add_argument(
+        "--box",
+        dest="boxes",
+        action="append",
+        default=[],
+        type=float,
+        nargs=4,
+        metavar=("X0", "Y0", "X1", "Y1"),
+        help="where the object is, in pixels, to mark it in overlay.png; the model is asked about the label, in "
+        "the whole picture; as often as --object, in its order",
     )
     contact.add_argument(
         "--model",
@@ -266,21 +279,19 @@ def contact_command(options: argparse.Namespace) -> int:
     """`ivlm contact`: one picture, its objects, a folder of results."""
     from ivlm_core.draw import draw_overlay, write_result
     from ivlm_core.images import load_image
-    from ivlm_core.objects import load_mesh
     from ivlm_core.pipeline import Pipeline
+    from ivlm_core.scene_command import object_queries
+    from ivlm_core.storage import check_folder
 
     if not 0.0 <= options.threshold <= 1.0:
         raise ConfigError("--threshold", f"is {options.threshold}", "give a number from 0 to 1")
     if not options.objects and options.mode != "scene":
         raise ConfigError("--object", "is missing", "name an object, or use --mode scene")
-    queries = []
-    for number, text in enumerate(options.objects):
-        label, equals, path = text.partition("=")
-        if equals and not path:
-            raise ConfigError("--object", f"{text!r} names no mesh file", "give LABEL=MESH, or LABEL alone")
-        mesh: Mesh | None = load_mesh(Path(path)) if path else None
-        queries.append(ObjectQuery(label, object_id=str(number), mesh=mesh))
+    queries = object_queries(options.objects, options.boxes)
+    check_folder("--out", options.out)
     frame = Frame(load_image(options.image))
+    if not options.json:
+        print(LOADING, file=sys.stderr, flush=True)
     pipeline = Pipeline.load(
         options.model,
         options.device,
@@ -301,21 +312,40 @@ def contact_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(summary))
         return 0
-    for contact in result.human_contacts:
-        parts = [f"{name} {score:.2f}" for name, score in contact.body_parts.items() if score >= options.threshold]
-        print(f"{contact.object_label}: {contact.answer}\n  body: {', '.join(parts) or 'no part above the threshold'}")
-    for affordance in result.object_affordances:
-        touched = int((affordance.probability >= options.threshold).sum())
-        print(
-            f"{affordance.object_label}: {affordance.answer}\n  object: {touched} vertices ({affordance.mesh_source})"
-        )
-    for picture in result.image_contacts:
-        share = float((picture.probability >= options.threshold).mean())
-        print(f"{picture.object_label}: {picture.answer}\n  picture: {share:.1%} of its pixels")
-    for missing in result.unanswered:
-        print(f"{missing.object_label}: no {missing.side} contact, {missing.reason}")
-    print(f"written to {options.out}")
+    print("\n".join([*contact_lines(result, options.threshold), f"written to {options.out}"]))
     return 0
+
+
+def contact_lines(result: FrameResult, threshold: float) -> list[str]:
+    """What was found, for people."""
+    from ivlm_core.draw.answers import spoken
+
+    def said(label: str, answer: str) -> str:
+        return f"{label}: {spoken(answer)}".removesuffix(" ")
+
+    lines = []
+    for contact in result.human_contacts:
+        parts = [f"{name} {score:.2f}" for name, score in contact.body_parts.items() if score >= threshold]
+        lines += [
+            said(contact.object_label, contact.answer),
+            f"  body: {', '.join(parts) or 'no part above the threshold'}",
+        ]
+    for thing in result.object_affordances:
+        touched = int((thing.probability >= threshold).sum())
+        lines += [said(thing.object_label, thing.answer), f"  object: {touched} vertices of {_mesh_words(thing)}"]
+    for picture in result.image_contacts:
+        share = float((picture.probability >= threshold).mean())
+        lines += [said(picture.object_label, picture.answer), f"  picture: {share:.1%} of its pixels"]
+    return lines + [f"{item.object_label}: no {item.side} contact, {item.reason}" for item in result.unanswered]
+
+
+def _mesh_words(thing: ObjectAffordance) -> str:
+    if thing.mesh_source != "fallback":
+        return {"file": "its own mesh", "library": "the library's mesh"}.get(thing.mesh_source, thing.mesh_source)
+    return (
+        f"a plain box: the library has no mesh of {shown(thing.object_label)} "
+        f"('ivlm objects' lists those it has, --object LABEL=MESH gives another)"
+    )
 
 
 def convert_command(options: argparse.Namespace) -> int:

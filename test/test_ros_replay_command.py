@@ -119,7 +119,28 @@ def test_wrong_options_are_one_line(options: list[str], told: str, tmp_path: Pat
 
 def test_missing_bag_is_one_line(tmp_path: Path, capsys: Any) -> None:
     assert replay([str(tmp_path / "none")]) == 2
-    assert "does not exist" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ivlm: bag: ")
+    assert "does not exist" in line
+
+
+@pytest.mark.parametrize(("start", "lasts"), [("100", "is 100 s, but the recording lasts 0.45 s"), ("0.5", "lasts 0.45 s")])
+def test_start_behind_the_end_is_one_line(tmp_path: Path, capsys: Any, start: str, lasts: str) -> None:
+    bag = bags.record(tmp_path / "bag", bags.usual(5))
+    assert main(["replay", str(bag), "--start", start]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ivlm: --start: ")
+    assert lasts in line
+    assert not (tmp_path / "bag-replay" / "bag").exists()
+
+
+def test_terminal_tells_that_the_model_is_loaded(tmp_path: Path, capsys: Any) -> None:
+    bag = bags.record(tmp_path / "bag", bags.usual(5))
+    out = tmp_path / "bag-replay"
+    assert main(["replay", str(bag), "--start", "0.4", "--no-html"]) == 0
+    output = capsys.readouterr()
+    assert output.err.splitlines()[:2] == [f"{bag} → {out}", "loading the model"]
+    assert "1 in, 1 answered" in output.out
 
 
 def test_stale_page_does_not_stay(tmp_path: Path) -> None:

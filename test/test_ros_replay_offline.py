@@ -306,6 +306,9 @@ def test_window_and_number_of_frames(tmp_path: Path, fake_pipeline: Any) -> None
     times = [time - FIRST for topic, time, _ in decoded(tmp_path / "out" / "bag")]
     assert min(times) == 2 * STEP
     assert max(times) < 5 * STEP
+    outcome, findings = replay(bag, fake_pipeline, start=0.91)
+    assert outcome.frames_in == 0
+    assert "no image was recorded in the part" in findings.report()["note"]["first"]
     outcome, _ = replay(bag, fake_pipeline, frames=4)
     assert (outcome.frames_in, outcome.frames_out, dict(outcome.dropped)) == (4, 4, {})
 

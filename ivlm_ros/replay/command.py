@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ivlm_core.cli import LOADING
 from ivlm_core.config import MODES
 from ivlm_core.datasets.bags import GROUND_TRUTH
 from ivlm_core.errors import ConfigError
@@ -76,17 +77,26 @@ def run(options: argparse.Namespace) -> int:
     """Replay, write the results; 0, or 1 when no image was answered."""
     settings = settings_from(options)
     findings = Findings()
-    if not options.json:
-        print(f"{settings.bag} → {settings.out}", file=sys.stderr)
+
+    def say(text: str) -> None:
+        if not options.json:
+            print(text, file=sys.stderr, flush=True)
+
     with _bar(quiet=options.json) as progress:
         if settings.online:
             from ivlm_ros.replay.through_node import replay_online
 
+            say(f"{settings.bag} → {settings.out}")
             outcome = replay_online(settings, findings, progress=progress)
         else:
-            from ivlm_ros.replay.offline import replay_offline
+            from ivlm_ros.replay.offline import load_pipeline, replay_offline
 
-            outcome = replay_offline(settings, findings, progress=progress)
+            def load(settings: ReplaySettings) -> Any:
+                # Not before the bag is known to be one.
+                say(f"{settings.bag} → {settings.out}\n{LOADING}")
+                return load_pipeline(settings)
+
+            outcome = replay_offline(settings, findings, load, progress)
     facts = write_report(settings, outcome, findings)
     if options.json:
         print(json.dumps(facts))
@@ -169,9 +179,14 @@ def _checked_out(out: Path, bag: Path) -> Path:
 def _bar(quiet: bool) -> Iterator[Progress]:
     from tqdm import tqdm
 
-    with tqdm(desc="replaying", unit=" images", file=sys.stderr, disable=quiet) as bar:
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []
 
         def progress(done: int, expected: int) -> None:
+            # There is none before the first image: what refuses the bag stands alone on the terminal.
+            if not bars:
+                bars.append(stack.enter_context(tqdm(desc="replaying", unit=" images", file=sys.stderr, disable=quiet)))
+            (bar,) = bars
             bar.total = max(expected, done) if expected else None
             bar.update(done - bar.n)
 

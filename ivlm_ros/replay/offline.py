@@ -74,6 +74,7 @@ def replay_offline(
     with Bag(settings.bag, findings) as bag:
         selection = choose_topics(bag, findings, settings.topics, *wanted_inputs(settings), ignored_topics(settings))
         outcome.inputs = {name: {"topic": topic.name, "type": topic.type} for name, topic in selection.topics.items()}
+        start, stop = window(bag, settings)
         pipeline = load(settings)
         _warm_up(pipeline)
         outcome.model = {
@@ -87,7 +88,7 @@ def replay_offline(
         if settings.overlay:
             answers[f"{settings.answers_prefix}/overlay"] = IMAGE
         with OutputBag(settings.out / "bag", storage_of(settings, bag), bag, answers, findings) as output:
-            _Answerer(settings, selection, findings, pipeline, output, outcome).run(bag, progress)
+            _Answerer(settings, selection, findings, pipeline, output, outcome).run(bag, start, stop, progress)
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -115,11 +116,23 @@ def storage_of(settings: ReplaySettings, bag: Bag) -> str:
 
 
 def window(bag: Bag, settings: ReplaySettings) -> tuple[int, int]:
-    """First and last receive time that is used, nanoseconds; the last is not included."""
+    """First and last receive time that is used, nanoseconds; the last is not included.
+
+    Raises
+    ------
+    InputError : the recording ends before its use would begin.
+    """
     if not settings.start and settings.duration is None:
         return 0, LAST_STAMP
-    first = next(bag.messages(), None)
-    start = (first.time if first else 0) + round(settings.start * 1e9)
+    times = (record.time for record in bag.messages())
+    first = latest = next(times, 0)
+    start = first + round(settings.start * 1e9)
+    # Files, and what several publishers sent, need not be in the order of time.
+    while latest < start and (received := next(times, None)) is not None:
+        latest = max(latest, received)
+    if latest < start:
+        lasts = f"the recording lasts {(latest - first) / 1e9:.2f} s"
+        raise InputError("--start", f"is {settings.start:g} s, but {lasts}", "begin earlier")
     return start, LAST_STAMP if settings.duration is None else start + round(settings.duration * 1e9)
 
 
@@ -152,17 +165,19 @@ class _Answerer:
         self._shown = sampled(self._expected)
         self._rectify = is_raw("auto", self.selection.topics["image"].name, self.settings.reconstruct)
 
-    def run(self, bag: Bag, progress: Progress) -> None:
-        """Copy every message, and answer every frame as soon as all of it is there."""
+    def run(self, bag: Bag, start: int, stop: int, progress: Progress) -> None:
+        """Copy every message received within [start, stop) ns, and answer every frame as soon as all of it is there."""
         detected = not self.settings.asked_always
         assembler = FrameAssembler(self.selection, self.findings, self.settings.slop, detected)
         reader = FrameReader(bag, assembler, self.output.copy, self.settings.frames)
-        for number, frame in enumerate(reader.read(*window(bag, self.settings))):
+        for number, frame in enumerate(reader.read(start, stop)):
             self._answer(frame, number)
             progress(number + 1, self._expected)
         self.outcome.frames_in = reader.frames + reader.unmatched
         if reader.unmatched:
             self.outcome.dropped["no_detections"] = reader.unmatched
+        if not self.outcome.frames_in:
+            self.findings.add("note", "no image was recorded in the part that was played (--start, --duration)")
 
     def _answer(self, frame: ReplayFrame, number: int) -> None:
         start = time.perf_counter()
