@@ -65,7 +65,7 @@ def examine(model: str = "tiny") -> list[Check]:
             checks.append(Check(name, False, True, "missing: pip install -r requirements/lock.txt"))
     for name, (module, purpose) in OPTIONAL.items():
         found = _importable(module)
-        checks.append(Check(name, found, False, "present" if found else f"absent; it would add {purpose}"))
+        checks.append(Check(name, found, False, "present" if found else f"would add {purpose}"))
     checks.append(_devices())
     checks.append(_cache(default_cache_dir()))
     for item, path, there in files:

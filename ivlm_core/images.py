@@ -31,6 +31,8 @@ def load_image(path: Path) -> ByteArray:
                     f"image {path}", f"is {picture.width}×{picture.height} px", f"at most {MAX_IMAGE_SIDE} a side"
                 )
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except FileNotFoundError as error:
+        raise InputError(f"image {path}", "does not exist", "give a picture's file") from error
     except UnidentifiedImageError as error:
         raise InputError(f"image {path}", "is not a picture", f"give one of {', '.join(FORMATS)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ivlm_core.errors import ConfigError
+from ivlm_core.storage import check_folder
 from ivlm_core.types import CameraIntrinsics, Frame, FrameResult, ObjectQuery
 
 # A camera whose angle of view nobody knows is taken to see this much across, degrees: between a phone's and a webcam's.
@@ -80,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     height, width = image.shape[:2]
     camera, told = _camera(options, width, height)
     queries = _queries(options, width, height)
+    check_folder("--out", options.out)
     frame = Frame(image, camera, load_depth(options.depth, width, height) if options.depth else None)
     if options.keypoints:
         frame = replace(frame, keypoints=load_keypoints(options.keypoints))
@@ -156,30 +159,50 @@ def _camera(options: argparse.Namespace, width: int, height: int) -> tuple[Camer
 
 
 def _queries(options: argparse.Namespace, width: int, height: int) -> list[ObjectQuery]:
-    from ivlm_core.objects import load_mesh
     from ivlm_core.reconstruct.inputs import load_mask
 
-    count = len(options.objects)
-    if not count:
+    if not options.objects:
         raise ConfigError("--object", "is missing", "name an object")
     if not options.boxes and not options.masks:
         raise ConfigError("--box", "is missing, and so is --mask", "say where each object is in the picture")
-    for name, given in (("--box", options.boxes), ("--mask", options.masks), ("--person", options.person)):
-        if given and len(given) != count:
-            raise ConfigError(name, f"is given {len(given)} times for {count} objects", "give one per --object")
+    queries = object_queries(options.objects, options.boxes)
+    for name, given in (("--mask", options.masks), ("--person", options.person)):
+        _check_count(name, given, len(queries))
+    if options.masks:
+        masks = [load_mask(path, width, height) for path in options.masks]
+        queries = [replace(query, mask=mask) for query, mask in zip(queries, masks, strict=True)]
+    if options.person:
+        queries = [replace(query, person_id=name) for query, name in zip(queries, options.person, strict=True)]
+    return queries
+
+
+def object_queries(objects: Sequence[str], boxes: Sequence[Sequence[float]] = ()) -> list[ObjectQuery]:
+    """What is asked by `--object LABEL[=MESH]` and, for each of them or for none, `--box X0 Y0 X1 Y1`.
+
+    Raises
+    ------
+    ConfigError : an option without its value, or boxes that are fewer or more.  MeshError : a mesh that is unusable.
+    """
+    from ivlm_core.objects import load_mesh
+
+    _check_count("--box", boxes, len(objects))
     queries = []
-    for number, text in enumerate(options.objects):
+    for number, text in enumerate(objects):
         label, equals, path = text.partition("=")
         if equals and not path:
             raise ConfigError("--object", f"{text!r} names no mesh file", "give LABEL=MESH, or LABEL alone")
+        x0, y0, x1, y1 = boxes[number] if boxes else (0.0,) * 4
         queries.append(
             ObjectQuery(
                 label,
                 object_id=str(number),
-                box_xyxy=tuple(options.boxes[number]) if options.boxes else None,
-                mask=load_mask(options.masks[number], width, height) if options.masks else None,
+                box_xyxy=(x0, y0, x1, y1) if boxes else None,
                 mesh=load_mesh(Path(path)) if path else None,
-                person_id=options.person[number] if options.person else "",
             )
         )
     return queries
+
+
+def _check_count(name: str, given: Sequence[object], count: int) -> None:
+    if given and len(given) != count:
+        raise ConfigError(name, f"is given {len(given)} times for {count} objects", "give one per --object")

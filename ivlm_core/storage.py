@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ivlm_core.errors import ConfigError
+from ivlm_core.errors import ConfigError, shown
 
 log = logging.getLogger("ivlm")
 
@@ -64,6 +64,20 @@ def file_size(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return status.st_size
+
+
+def check_folder(field: str, path: Path) -> None:
+    """Refuse what cannot become a folder for results, before any work is done for them.
+
+    Raises
+    ------
+    ConfigError : the path, or what it lies in, is a file.
+    """
+    for part in (path, *path.parents):
+        if part.is_dir():
+            return
+        if part.exists():
+            raise ConfigError(field, f"{shown(str(part), 300)} is a file, not a folder", "name a folder")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from PIL import Image
 from scipy.sparse import csr_matrix, save_npz
 from skimage.data import astronaut
 
-from ivlm_core.cli import main
+from ivlm_core.cli import contact_lines, main
+from ivlm_core.types import Frame, ObjectQuery
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,10 @@ def test_two_objects_one_with_its_own_mesh(photo, tmp_path, capsys, seeded_model
     arguments += ["--model", str(seeded_model)]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--reasoning", "direct"]) == 0
     printed = capsys.readouterr().out
-    assert "chair: " in printed
-    assert "crate: " in printed
+    assert "chair:" in printed
+    assert "vertices of the library's mesh" in printed
+    assert "crate:" in printed
+    assert "vertices of its own mesh" in printed
     with np.load(tmp_path / "out" / "contacts.npz") as contacts:
         assert contacts["object_vertices_1"].shape == (8, 3)
 
@@ -82,6 +86,8 @@ def test_contact_on_another_body(photo, tmp_path, capsys, name, vertices, seeded
         (["contact", "PHOTO", "--object", "chair=none.obj"], "none.obj"),
         (["contact", "PHOTO", "--object", "chair", "--threshold", "1.5"], "--threshold"),
         (["contact", "PHOTO", "--object", "chair", "--model", "nothing"], "model"),
+        (["contact", "PHOTO", *["--object", "chair"] * 2, "--box", "1", "2", "3", "4"], "--box"),
+        (["contact", "PHOTO", "--object", "chair", "--box", "3", "2", "1", "4"], "object.box"),
         (["contact", "PHOTO", "--object", "chair", "--device", "tpu"], "device"),
         (["contact", "PHOTO", "--object", "chair", "--body", "robot"], "body"),
         (["contact", "PHOTO", "--object", "chair", "--body", "smplh"], "body.model_path"),
@@ -137,7 +143,9 @@ def test_every_mode(photo, tmp_path, capsys, mode, seeded_model):
         str(tmp_path / "out"),
     ]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.count("It is <") == {"binary": 2, "scene": 1}.get(mode, 2)
+    printed = capsys.readouterr()
+    assert "<" not in printed.out, "the contact token is for the model"
+    assert printed.err == "loading the model\n"
     summary = json.loads((tmp_path / "out" / "result.json").read_text())
     with np.load(tmp_path / "out" / "contacts.npz") as contacts:
         names = set(contacts.files)
@@ -147,6 +155,39 @@ def test_every_mode(photo, tmp_path, capsys, mode, seeded_model):
     else:
         assert ("human_probability" in names) is (mode in ("human", "binary", "scene"))
         assert ("object_probability" in names) is (mode in ("affordance", "object_contact"))
+
+
+def test_answers_are_told_in_words(fake_pipeline):
+    frame = Frame(np.zeros((48, 64, 3), np.uint8))
+    result = fake_pipeline.run(frame, [ObjectQuery("flurble")])
+    human = replace(result.human_contacts[0], answer="The feet touch it, and the contact region is <HCON>.")
+    thing = replace(
+        result.object_affordances[0], answer="It is <OCON>.", mesh_source="fallback", probability=np.zeros(4)
+    )
+    spoken, parts, nothing, mesh, *_ = contact_lines(
+        replace(result, human_contacts=(human,), object_affordances=(thing,)), 0.5
+    )
+    assert spoken.endswith(": The feet touch it.")
+    assert parts.startswith("  body: ")
+    assert nothing.endswith(":")
+    assert mesh.startswith("  object: 0 vertices of a plain box: the library has no mesh of 'flurble' (")
+    assert "'ivlm objects' lists" in mesh
+
+
+def test_boxes_go_with_the_objects(photo, tmp_path, capsys, seeded_model):
+    arguments = ["contact", str(photo), "--object", "chair", "--model", str(seeded_model), "--reasoning", "direct"]
+    pictures = []
+    for number, box in enumerate(([], ["--box", "100", "120", "300", "400"])):
+        assert main([*arguments, *box, "--out", str(tmp_path / str(number))]) == 0
+        pictures.append(np.asarray(Image.open(tmp_path / str(number) / "overlay.png")))
+    assert pictures[0].shape != pictures[1].shape or (pictures[0] != pictures[1]).any(), "no box is drawn"
+
+
+def test_nothing_is_loaded_for_a_folder_that_is_a_file(photo, capsys):
+    arguments = ["contact", str(photo), "--object", "chair", "--model", "nothing"]
+    for out in (photo, photo / "below"):
+        assert main([*arguments, "--out", str(out)]) == 2
+        assert capsys.readouterr().err == f"ivlm: --out: '{photo}' is a file, not a folder (name a folder)\n"
 
 
 def test_object_is_needed_outside_the_scene(photo, tmp_path, capsys):

@@ -7,6 +7,7 @@ import importlib.metadata
 import pytest
 
 from ivlm_core import ConfigError, doctor
+from ivlm_core.cli import main
 
 
 def test_this_installation_is_usable():
@@ -58,3 +59,11 @@ def test_files_of_a_released_model_are_named_with_licence_and_source(monkeypatch
 def test_unknown_profile():
     with pytest.raises(ConfigError, match="interactvlm-13b"):
         doctor.examine("interactvlm-99b")
+
+
+def test_absent_package_says_once_that_it_is_absent(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "_importable", lambda module: False)
+    main(["doctor"])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "pytorch3d" in line)
+    assert line.startswith("absent   pytorch3d ")
+    assert line.count("absent") == 1

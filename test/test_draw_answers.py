@@ -77,6 +77,8 @@ def test_reason_stands_by_the_missing_side(side: str) -> None:
         ),
         ("The affordance type is sit, and the contact region is [SEG].", "The affordance type is sit."),
         ("It is <OCON>", ""),
+        ("The hands <HCON> touch it, and the contact region is <HCON>", "The hands touch it."),
+        ("The hands touch it <HCON> here.", "The hands touch it here."),
         ("a plain sentence.", "a plain sentence."),
         ("", ""),
     ],

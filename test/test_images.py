@@ -35,7 +35,7 @@ def test_exif_orientation_is_honoured(tmp_path):
 
 
 def test_missing_picture(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"none\.jpg: does not exist"):
         load_image(tmp_path / "none.jpg")
 
 

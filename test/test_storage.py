@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from ivlm_core.storage import STALE_SECONDS, ArrayCache, atomic_path, default_cache_dir
+from ivlm_core.errors import ConfigError
+from ivlm_core.storage import STALE_SECONDS, ArrayCache, atomic_path, check_folder, default_cache_dir
 
 
 def test_round_trip_counts_hits_and_misses(tmp_path):
@@ -100,3 +101,14 @@ def test_cache_directory_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("IVLM_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert default_cache_dir() == tmp_path / "xdg" / "ivlm_ros"
+
+
+def test_results_go_into_folders_alone(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for usable in (tmp_path, tmp_path / "new", tmp_path / "new" / "below"):
+        check_folder("--out", usable)
+        assert not (tmp_path / "new").exists()
+    for refused in (file, file / "below", file / "below" / "it"):
+        with pytest.raises(ConfigError, match=r"^--out: '.*/file' is a file, not a folder"):
+            check_folder("--out", refused)

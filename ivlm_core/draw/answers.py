@@ -21,14 +21,18 @@ class Answer:
 
 
 _CONTACT_TOKEN = re.compile(r",? (?:and )?(?:the contact region is )?[<\[][A-Z]+[>\]]\.?$")
+_TOKEN = re.compile(r" ?[<\[][A-Z]+[>\]]")
 
 
 def spoken(answer: str) -> str:
-    """The sentence without the contact token at its end, which people need not read; empty where that is all."""
-    sentence = _CONTACT_TOKEN.sub("", answer)
+    """The sentence without the contact token at its end, which people need not read; empty where that is all.
+
+    A model may put tokens elsewhere, too: they are left out as well.
+    """
+    sentence = _TOKEN.sub("", _CONTACT_TOKEN.sub("", answer))
     if sentence == answer:
         return answer
-    return "" if sentence == "It is" else f"{sentence}."
+    return "" if sentence == "It is" else f"{sentence.removesuffix('.')}."
 
 
 def answers(result: FrameResult) -> list[Answer]:
