@@ -124,7 +124,9 @@ def test_missing_bag_is_one_line(tmp_path: Path, capsys: Any) -> None:
     assert "does not exist" in line
 
 
-@pytest.mark.parametrize(("start", "lasts"), [("100", "is 100 s, but the recording lasts 0.45 s"), ("0.5", "lasts 0.45 s")])
+@pytest.mark.parametrize(
+    ("start", "lasts"), [("100", "is 100 s, but the recording lasts 0.45 s"), ("0.5", "lasts 0.45 s")]
+)
 def test_start_behind_the_end_is_one_line(tmp_path: Path, capsys: Any, start: str, lasts: str) -> None:
     bag = bags.record(tmp_path / "bag", bags.usual(5))
     assert main(["replay", str(bag), "--start", start]) == 2
