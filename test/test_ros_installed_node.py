@@ -22,7 +22,6 @@ pytest.importorskip("ivlm_ros.msg")
 from diagnostic_msgs.msg import DiagnosticArray
 from ivlm_ros.msg import DetectedObject, DetectedObjectArray, HumanContactArray, ObjectAffordanceArray
 from ivlm_ros.srv import EstimateContact
-from lifecycle_msgs.srv import GetState
 from PIL import Image as PilImage
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
@@ -69,7 +68,7 @@ class Process:
         self.detections = self.peer.publisher(DetectedObjectArray, f"{self._namespace}/detections")
 
     def state(self) -> str:
-        return str(self.peer.call(GetState, f"{self.name}/get_state", GetState.Request()).current_state.label)
+        return str(self.peer.state(self.name))
 
     def set_parameter(self, name: str, kind: int, **value: Any) -> Any:
         request = SetParameters.Request()
@@ -114,11 +113,11 @@ class Process:
         return self.process.communicate(timeout=10)[0]
 
     def close(self) -> None:
+        """End the process; what it printed is shown beside a test that failed."""
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        if self.process.stdout is not None and not self.process.stdout.closed:
+            print(self.output())
 
 
 @pytest.fixture(scope="module")
