@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = _command(commands, "train", train_command, "train a model on generated scenes")
     train.add_argument("--data", type=Path, required=True, help="folder of a generated dataset (`ivlm synth generate`)")
-    train.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs, pictures")
+    train.add_argument("--out", type=Path, help="folder of the run: checkpoints, logs, pictures")
     train.add_argument("--profile", default="tiny", help="a shipped profile or a YAML file (default: %(default)s)")
     train.add_argument("--steps", type=int, default=0, help="length of the run in steps (default: the recipe's)")
     train.add_argument("--minutes", type=float, default=0.0, help="length of the run in minutes, instead")
@@ -156,6 +156,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="same seed, same run (default: %(default)s)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument("--export", type=Path, metavar="DIR", help="write the trained model as a checkpoint directory")
+    train.add_argument(
+        "--objects-of",
+        metavar="MODEL",
+        help="teach a trained model the library's objects anew, and nothing else; with --export, without --out",
+    )
     train.add_argument("--validation", type=int, default=150, help="scenes to validate on (default: %(default)s)")
     train.add_argument("--validate-minutes", type=float, default=8.0, help="how often (default: %(default)s)")
     train.add_argument("--save-minutes", type=float, default=5.0, help="how often (default: %(default)s)")
@@ -478,8 +483,26 @@ def synth_sheet_command(options: argparse.Namespace) -> int:
 
 def train_command(options: argparse.Namespace) -> int:
     """`ivlm train`: a run in a folder, and the model it gives."""
-    from ivlm_core.train import train
+    from ivlm_core.train import train, train_objects
 
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if options.objects_of is not None:
+        if options.export is None or options.out is not None:
+            raise ConfigError("--objects-of", "writes a model and no run", "give --export, and no --out")
+        summary = train_objects(
+            options.objects_of,
+            options.data,
+            options.export,
+            {"seed": options.seed, "batch": options.batch or None},
+            options.device,
+            say,
+        )
+        print(json.dumps(summary) if options.json else f"{options.export}: {summary}")
+        return 0
+    if options.out is None:
+        raise ConfigError("--out", "is missing", "give the folder of the run")
     summary = train(
         data=options.data,
         out=options.out,
@@ -500,7 +523,7 @@ def train_command(options: argparse.Namespace) -> int:
         validate_minutes=options.validate_minutes,
         save_minutes=options.save_minutes,
         deepspeed=options.deepspeed,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=say,
     )
     print(json.dumps(summary) if options.json else f"{options.out}: {summary}")
     return 0

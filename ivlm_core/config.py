@@ -139,6 +139,11 @@ class LocalizeConfig:
     splitter: bool = False
     # Rank of the vertex branch, which corrects what is lifted onto the shipped body; 0 for none.
     vertex_branch: int = 0
+    # Rank of the same for objects, 0 for none, and the meshes of the library that it has learned: labels and numbers of
+    # vertices, which training fills in.
+    object_branch: int = 0
+    object_branch_labels: tuple[str, ...] = ()
+    object_branch_vertices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -329,6 +334,13 @@ def _check_profile(profile: Profile) -> None:
         ("localize.decoders", len(set(profile.localize.decoders)) == len(profile.localize.decoders) > 0, "one or more"),
         ("views.object_distance", 0.5 < profile.views.object_distance <= 10.0, "above 0.5 and at most 10"),
         ("localize.vertex_branch", 0 <= profile.localize.vertex_branch <= 1024, "0…1024"),
+        ("localize.object_branch", 0 <= profile.localize.object_branch <= 256, "0…256"),
+        (
+            "localize.object_branch_vertices",
+            len(profile.localize.object_branch_vertices) == len(set(profile.localize.object_branch_labels))
+            and all(0 < count <= 1_000_000 for count in profile.localize.object_branch_vertices),
+            "a number for each of object_branch_labels",
+        ),
         (
             "vision.patch_size",
             profile.vision.stem == "patch" or profile.vision.patch_size == 16,

@@ -23,7 +23,15 @@ from ivlm_core.errors import CheckpointError, ConfigError, IvlmError, shown
 from ivlm_core.lift import lift_masks
 from ivlm_core.localize import NO_CAMERA, Localizer, covered_patches, resize_masks
 from ivlm_core.model_files import checkpoint_of
-from ivlm_core.objects import ObjectLibrary, ObjectMatch, find_object, normalize_for_views, open_library
+from ivlm_core.objects import (
+    ObjectLibrary,
+    ObjectMatch,
+    default_vertices,
+    find_object,
+    library_mesh,
+    normalize_for_views,
+    open_library,
+)
 from ivlm_core.reason import (
     ContactTokenizer,
     Question,
@@ -311,14 +319,18 @@ class Pipeline:
             ]
             with _timed(seconds, "localize", begins):
                 body_masks = self._localize(bodies, self._body)
-                thing_masks = [self._localize([item], views) for item, _, views in things]
+                thing_masks = [
+                    None if self._known_object(match) else self._localize([item], views)
+                    for item, match, views in things
+                ]
                 picture_masks = self._localize_on_photo(pictures, frame)
             with _timed(seconds, "lift", begins):
                 human = self._corrected(bodies, self._lift(body_masks, self._body.pack))
                 if self._body_map is not None:
                     human = self._body_map.convert(human)
                 lifted = [
-                    self._lift(masks, views.pack)[0] for masks, (_, _, views) in zip(thing_masks, things, strict=True)
+                    self._lift_object(item, match, masks, views.pack)
+                    for masks, (item, match, views) in zip(thing_masks, things, strict=True)
                 ]
             self._check_numbers((human, *lifted, picture_masks), answered)
             human_contacts = [
@@ -496,6 +508,24 @@ class Pipeline:
         if branch is None or not items or self._predicted.name != "anny":
             return lifted
         return branch(_embeddings(items), torch.from_numpy(lifted).to(self.device)).cpu().numpy()
+
+    def _known_object(self, match: ObjectMatch) -> tuple[str, np.ndarray] | None:
+        """The category of a mesh that the branch of objects knows, and its vertices there; None where masks speak."""
+        branch = self._localizer.object_branch
+        found = default_vertices(match.entry, match.mesh) if branch is not None else None
+        if branch is None or found is None or not branch.knows(found[0], len(library_mesh(found[0]).vertices)):
+            return None
+        return found
+
+    def _lift_object(self, item: _Asked, match: ObjectMatch, masks: Tensor | None, pack: ViewPack) -> np.ndarray:
+        """(V,) contact of an object: from its masks, or where they were not drawn, from the branch that knows it."""
+        known = self._known_object(match) if masks is None else None
+        if known is None:
+            return self._lift(masks, pack)[0]
+        branch = self._localizer.object_branch
+        assert branch is not None
+        contact = branch(known[0], _embeddings([item]), torch.from_numpy(known[1]).to(self.device))
+        return cast(np.ndarray, contact[0].cpu().numpy())
 
     def _human_contact(self, item: _Asked, probability: np.ndarray) -> HumanContact:
         return HumanContact(

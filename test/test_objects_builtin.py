@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from ivlm_core.errors import ConfigError
-from ivlm_core.objects import SilhouetteEmbedder, builtin_library, library_labels, library_mesh
+from ivlm_core.objects import SilhouetteEmbedder, builtin_library, default_vertices, library_labels, library_mesh
 from ivlm_core.objects.build_builtin import LEAST_SPREAD, size_spread
 from ivlm_core.objects.builtin import ASSET, INSTANCES, instance_mesh, read_builtin
+from ivlm_core.types import Mesh
 
 
 def test_every_label_has_its_instances() -> None:
@@ -75,3 +76,29 @@ def test_asset_of_another_version(tmp_path: Path, arrays: dict[str, np.ndarray])
     np.savez(tmp_path / "it.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="reinstall"):
         read_builtin(tmp_path / "it.npz")
+
+
+def test_vertices_of_an_instance_have_their_places_on_the_default_mesh() -> None:
+    library = builtin_library()
+    for label in ("chair", "tennis racket"):
+        first, _ = library.span(label)
+        default = library_mesh(label)
+        for number in (first, first + 3):
+            mesh = library.mesh(number)
+            found = default_vertices(library.entries[number].id, mesh)
+            assert found is not None
+            assert found[0] == label
+            assert found[1].shape == (len(mesh.vertices),)
+            # The same place in boxes of the same size, up to what is shaped otherwise.
+            low, size = default.vertices.min(axis=0), np.ptp(default.vertices, axis=0)
+            there = (default.vertices[found[1]] - low) / size
+            here = (mesh.vertices - mesh.vertices.min(axis=0)) / np.ptp(mesh.vertices, axis=0)
+            assert np.median(np.linalg.norm(there - here, axis=1)) < 0.15
+            if number == first:
+                np.testing.assert_array_equal(found[1], np.arange(len(mesh.vertices)))
+
+
+@pytest.mark.parametrize("entry", ["", "chair", "chair-", "chair-1", "chair-8", "chair-x", "chair-²", "sofa-0", "-0"])
+def test_other_meshes_have_no_place_in_it(entry: str) -> None:
+    assert default_vertices(entry, library_mesh("chair")) is None
+    assert default_vertices("chair-0", Mesh(library_mesh("chair").vertices * 2, library_mesh("chair").faces)) is None

@@ -17,6 +17,8 @@ from ivlm_core.checkpoints import save_checkpoint
 from ivlm_core.config import MODES, GenerationConfig, TokenConfig
 from ivlm_core.datasets.synthetic import SAMPLE, SynthHoi
 from ivlm_core.evaluate.metrics import contact_scores
+from ivlm_core.localize.object_branch import ObjectBranch
+from ivlm_core.objects import library_mesh
 from ivlm_core.reason.tokenizer import SHIPPED_TOKENIZER
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -68,6 +70,24 @@ def test_vertices_that_no_view_sees_have_no_contact(pipeline, monkeypatch):
     monkeypatch.setitem(pipeline._localizer._modules, "vertex_branch", None)
     human = pipeline.run(FRAME, [ObjectQuery("cup")]).human_contacts[0]
     assert (human.probability[~human.views.vertex_visible.any(axis=0)] == 0).all()
+
+
+def test_the_branch_of_objects_speaks_about_the_meshes_that_it_has_learned_and_no_other(pipeline, monkeypatch):
+    chair, couch = library_mesh("chair"), library_mesh("couch")
+    branch = ObjectBranch(pipeline.profile.sam.prompt_dim, 2, {"chair": len(chair.vertices)})
+    mean = np.linspace(0.1, 0.9, len(chair.vertices), dtype=np.float32)
+    branch.head("chair").start_from(mean, np.zeros((2, len(mean)), np.float32))
+    moved = Mesh(chair.vertices * np.float32(1.5), chair.faces)
+    queries = [ObjectQuery("chair"), ObjectQuery("couch"), ObjectQuery("chair", mesh=moved)]
+    monkeypatch.setattr(pipeline._localizer, "object_branch", None)
+    before = pipeline.run(FRAME, queries).object_affordances
+    monkeypatch.setattr(pipeline._localizer, "object_branch", branch.eval().to(pipeline.device))
+    known, unknown, own = pipeline.run(FRAME, queries).object_affordances
+    np.testing.assert_allclose(known.probability, mean, atol=1e-4)
+    assert len(unknown.probability) == len(couch.vertices)
+    np.testing.assert_allclose(unknown.probability, before[1].probability, atol=1e-6)
+    np.testing.assert_allclose(own.probability, before[2].probability, atol=1e-6)
+    assert np.abs(own.probability - mean).max() > 0.01
 
 
 def test_order_is_kept_and_queries_do_not_mix(pipeline):

@@ -47,7 +47,16 @@ TOY = replace(
     ),
     localize=replace(TINY.localize, vertex_branch=4),
 )
-BEGUN = Recipe(steps=4, batch=2, warmup=1, answers_from=0, masks_from=0, encoder_steps=0, frozen_sight=True)
+BEGUN = Recipe(
+    steps=4,
+    batch=2,
+    warmup=1,
+    answers_from=0,
+    masks_from=0,
+    encoder_steps=0,
+    frozen_sight=True,
+    object_passes=0,
+)
 
 
 def record(number: int, touched: bool = True) -> Any:

@@ -28,7 +28,15 @@ from ivlm_core.train.samples import TrainingSet
 from ivlm_core.train.trainer import Trainer
 
 RECIPE = Recipe(
-    steps=6, batch=2, warmup=2, answers_from=0.2, masks_from=0.5, encoder_steps=1, learning_rate=3e-3, average=0.5
+    steps=6,
+    batch=2,
+    warmup=2,
+    answers_from=0.2,
+    masks_from=0.5,
+    encoder_steps=1,
+    learning_rate=3e-3,
+    average=0.5,
+    object_steps=3,
 )
 
 
@@ -53,7 +61,7 @@ def toy_profile() -> Profile:
             decoder_mlp=32,
             iou_hidden=16,
         ),
-        localize=replace(load_profile("tiny").localize, vertex_branch=4),
+        localize=replace(load_profile("tiny").localize, vertex_branch=4, object_branch=4),
     )
 
 
@@ -140,14 +148,14 @@ def test_it_learns_and_exports_what_the_pipeline_runs(data: TrainingSet, tmp_pat
     assert np.mean(tokens[-5:]) < 0.6 * np.mean(tokens[:3])
     assert summary["steps"] == 50
     assert list((tmp_path / "run" / "tensorboard").iterdir()) or not importlib.util.find_spec("tensorboard")
-    size = export_model(tmp_path / "model", toy_profile(), trainer.weights(), trainer.tokenizer)
-    assert size < 2_000_000
+    size = export_model(tmp_path / "model", trainer.profile, trainer.weights(), trainer.tokenizer)
+    assert size < 2_500_000
     pipeline = Pipeline.load(str(tmp_path / "model"), device="cpu", mode="human", cache_dir=tmp_path / "cache")
     assert not pipeline.profile.generation.guided
     result = pipeline.run(Frame(record(1).image), [ObjectQuery("sports ball")])
     assert len(result.human_contacts) + len(result.unanswered) == 1
     # What is exported over it replaces it.
-    assert export_model(tmp_path / "model", toy_profile(), trainer.weights(), trainer.tokenizer) == size
+    assert export_model(tmp_path / "model", trainer.profile, trainer.weights(), trainer.tokenizer) == size
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from ivlm_core.train.start import Start, read_start
 
 TABLES = ("ablation", "data")
 # What runs that begin with a trained reasoner change about the recipe. All of it learns from the first step on; the
-# image encoder stays, as the paper's does; a smaller batch gives the new parts more steps for the same time.
+# image encoder stays, as the paper's does; a smaller batch gives the new parts more steps for the same time. What the
+# library's objects are taught at the end of a run would say the same of every row.
 BEGUN = {
     "answers_from": 0.0,
     "masks_from": 0.0,
@@ -32,6 +33,7 @@ BEGUN = {
     "batch": 6,
     "encoder_steps": 0,
     "frozen_sight": True,
+    "object_passes": 0,
 }
 SHORT: dict[str, dict[str, Any]] = {
     # What the reasoner knows already changes slowly, and few object masks are drawn: the rows are about the body's.
@@ -313,7 +315,7 @@ class _Trainer:
         from ivlm_core.train.run import read_training_set
 
         self.plan, self.say, self.start = plan, say, start
-        self.samples = read_training_set(plan.data, plan.profile)
+        self.samples = read_training_set(plan.data, load_profile(plan.profile).vision)
 
     def __call__(self, run: Run) -> dict[str, Any]:
         from ivlm_core.train.run import train

@@ -14,6 +14,7 @@ from ivlm_core.errors import InputError
 from ivlm_core.localize.decoder import ViewMaskDecoder
 from ivlm_core.localize.encoder import build_encoder
 from ivlm_core.localize.featlift import FeatLift
+from ivlm_core.localize.object_branch import ObjectBranch
 from ivlm_core.localize.patches import gather_patches, join_tiles, spread_patches
 from ivlm_core.localize.photo import fit_photo, sam_pixels
 from ivlm_core.localize.splitter import AttentionSplitter
@@ -47,6 +48,7 @@ class Localizer(nn.Module):
         self.decoders = nn.ModuleDict({name: ViewMaskDecoder(sam) for name in profile.localize.decoders})
         rank = profile.localize.vertex_branch
         self.vertex_branch = VertexBranch(sam.prompt_dim, rank) if rank else None
+        self.object_branch = _object_branch(profile)
         self._shared_decoders = "shared_decoders" in profile.released_quirks
         # The dense positional encoding, kept for the frequencies it was computed from.
         self._kept_positions: tuple[Any, Tensor] | None = None
@@ -170,3 +172,12 @@ class Localizer(nn.Module):
             with torch.inference_mode(False):
                 self._kept_positions = (key, self.prompt_encoder.get_dense_pe().to(self.dtype))
         return self._kept_positions[1]
+
+
+def _object_branch(profile: Profile) -> ObjectBranch | None:
+    """Of a profile that names the meshes; one that only gives a rank is filled in by training."""
+    chosen = profile.localize
+    meshes = dict(zip(chosen.object_branch_labels, chosen.object_branch_vertices, strict=True))
+    if not chosen.object_branch or not meshes:
+        return None
+    return ObjectBranch(profile.sam.prompt_dim, chosen.object_branch, meshes)

@@ -1,6 +1,6 @@
 """Object meshes: a parametric library by label, libraries in folders, retrieval by picture, and mesh files by path."""
 
-from ivlm_core.objects.builtin import builtin_library
+from ivlm_core.objects.builtin import builtin_library, default_vertices
 from ivlm_core.objects.descriptors import SilhouetteEmbedder
 from ivlm_core.objects.embedding import Embedder
 from ivlm_core.objects.entries import Embeddings, Entry, ObjectLibrary, ScalePrior
@@ -33,6 +33,7 @@ __all__ = [
     "builtin_library",
     "canonical_label",
     "corresponding_vertices",
+    "default_vertices",
     "find_object",
     "glb_bytes",
     "library_labels",

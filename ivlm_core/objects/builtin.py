@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ivlm_core.errors import ConfigError
 from ivlm_core.objects.descriptors import NAME, VIEWS
 from ivlm_core.objects.entries import Embeddings, Entry, ObjectLibrary, ScalePrior
 from ivlm_core.objects.library import library_labels, library_mesh, library_shape
+from ivlm_core.objects.transfer import corresponding_vertices
 from ivlm_core.objects.variation import varied_sizes
 from ivlm_core.storage import UNREADABLE
 from ivlm_core.types import Mesh
@@ -84,3 +86,30 @@ def read_builtin(asset: Path) -> BuiltinLibrary:
 @lru_cache(maxsize=64)
 def _made(label: str, instance: int) -> Mesh:
     return instance_mesh(label, instance)
+
+
+def default_vertices(entry: str, mesh: Mesh) -> tuple[str, NDArray[np.int64]] | None:
+    """What a mesh is in the built-in library.
+
+    Parameters
+    ----------
+    entry : its id there.
+
+    Returns
+    -------
+    its label and (V,), for every vertex, the one of `library_mesh(label)` at the same place of the same part; None for
+    a mesh that is not the entry's, such as one of another library.
+    """
+    name, _, number = entry.rpartition("-")
+    label = name.replace("_", " ")
+    if label not in library_labels() or number not in map(str, range(INSTANCES)):
+        return None
+    instance = int(number)
+    if mesh.content_hash != _made(label, instance).content_hash:
+        return None
+    return label, _default_vertices(label, instance)
+
+
+@cache
+def _default_vertices(label: str, instance: int) -> NDArray[np.int64]:
+    return corresponding_vertices(library_shape(label), library_shape(label, **instance_sizes(label, instance)))

@@ -11,7 +11,7 @@ from ivlm_core.train.losses import (
 )
 from ivlm_core.train.objective import LossGroup, LossTerms, combined_loss, mask_kind
 from ivlm_core.train.recipe import VARIANTS, Recipe, apply_variants
-from ivlm_core.train.run import train
+from ivlm_core.train.run import train, train_objects
 from ivlm_core.train.trainer import Trainer
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "mask_kind",
     "token_loss",
     "train",
+    "train_objects",
 ]

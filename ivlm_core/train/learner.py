@@ -140,8 +140,14 @@ class Learner(nn.Module):
     def localizer(self) -> Localizer:
         return self.model["localize"]  # type: ignore[return-value]
 
-    def batch(self, samples: Sequence[Sample], conversation: Conversation, random: np.random.Generator) -> Batch:
-        """Choose the questions about some pictures and put everything together."""
+    def batch(
+        self,
+        samples: Sequence[Sample],
+        conversation: Conversation,
+        random: np.random.Generator,
+        side: str | None = None,
+    ) -> Batch:
+        """Choose the questions about some pictures and put everything together; those of one side alone, if given."""
         profile = self.reasoner.profile
         exchanges: list[list[Exchange]] = []
         contacts, things, sides, places, labels = [], [], [], [], []
@@ -151,6 +157,8 @@ class Learner(nn.Module):
             others = [(number, "object") for number in range(len(sample.facts))]
             random.shuffle(others)
             asked += others[: max(0, self.recipe.questions - len(asked))]
+            if side is not None:
+                asked = [(number, side) for number in range(len(sample.facts))]
             row = []
             for number, side in asked:
                 fact = sample.facts[number]
@@ -214,24 +222,37 @@ class Learner(nn.Module):
                 losses["pointer"] = self.recipe.pointer * self._named_loss(features, batch)
             losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
             return losses
-        embed = llava.get_input_embeddings()
-        words = torch.tensor([self._before], device=features.device)
-        rest = torch.cat([features, embed(packed.ids).to(features.dtype)], dim=1)
-        states = packed_states(llava.model.language_model, embed(words), rest, packed)  # (B, W, D)
+        states = self._states(features, packed)  # (B, W, D)
         if self.recipe.pointer:
             losses["pointer"] = self.recipe.pointer * self._pointer_loss(features, states, batch)
         if not self.recipe.contact:
             losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
             return losses
         answer = _answer_loss(llava.lm_head(states), packed)
-        contact = states[packed.states[:, 0], packed.states[:, 1]]  # (K, D)
-        embeddings = reasoner.projection(contact)
+        embeddings = self._embeddings(states, packed)
         sides = np.array([batch.sides[number] for number in packed.query.tolist()])
         # Sparse products and logarithms of small numbers want single precision whatever the rest is in.
         with torch.autocast(features.device.type, enabled=False):
             losses |= self._contact_losses(embeddings.float(), sides, batch, answer, stage == "masks")
         losses["total"] = torch.stack([loss.float() for loss in losses.values()]).sum()
         return losses
+
+    def embeddings(self, batch: Batch) -> Tensor:
+        """The contact embeddings (K, D) of a batch's answers, in the order of `packed.query`."""
+        features = self.reasoner.image_features(batch.pixels.to(memory_format=torch.channels_last))
+        return self._embeddings(self._states(features, batch.packed), batch.packed)
+
+    def _states(self, features: Tensor, packed: PackedBatch) -> Tensor:
+        """(B, P, D) patches → (B, W, D) states of the tokens that are wanted."""
+        llava = self.reasoner.llava
+        embed = llava.get_input_embeddings()
+        words = torch.tensor([self._before], device=features.device)
+        rest = torch.cat([features, embed(packed.ids).to(features.dtype)], dim=1)
+        return packed_states(llava.model.language_model, embed(words), rest, packed)
+
+    def _embeddings(self, states: Tensor, packed: PackedBatch) -> Tensor:
+        """(B, W, D) states → (K, D) contact embeddings."""
+        return self.reasoner.projection(states[packed.states[:, 0], packed.states[:, 1]])
 
     def _auxiliary_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
         if self.recipe.frozen_sight:

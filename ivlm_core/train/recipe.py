@@ -43,6 +43,8 @@ class Recipe:
     whole_masks : masks are judged on all pixels instead of those that show the mesh.
     masks : False for no MV-Loc at all: the vertex branch alone.
     branch_dice, branch_entropy : of the vertex branch. classes, joints, pointer : of the auxiliary heads.
+    object_passes, object_steps : how often every picture is read at the end, for the contact embeddings that the branch
+        of objects learns from, and its steps of each category; no pass for no such branch.
     data_fraction : share of the scenes that is used.
     contact : False for a model that learns to see, and to find what a question names, and nothing about contact: the
         pointer asks where the object is, and answers, masks and the vertex branch teach nothing.
@@ -75,6 +77,8 @@ class Recipe:
     classes: float = 0.5
     joints: float = 0.1
     pointer: float = 0.2
+    object_passes: int = 2
+    object_steps: int = 400
     data_fraction: float = 1.0
     contact: bool = True
     frozen_sight: bool = False
@@ -96,6 +100,8 @@ class Recipe:
             "objects_per_step": self.objects_per_step >= 0,
             "early_objects": self.early_objects >= 0,
             "encoder_steps": self.encoder_steps >= 0,
+            "object_passes": self.object_passes >= 0,
+            "object_steps": self.object_steps >= 0,
             "data_fraction": 0 < self.data_fraction <= 1,
             "start_rate": 0 < self.start_rate <= 1,
             # From pictures alone an encoder that stays as it is learns nothing.
@@ -144,6 +150,7 @@ SEEING = 0.65
 VARIANTS: dict[str, str] = {
     "base": "nothing",
     "no_vertex_branch": "MV-Loc alone",
+    "no_object_branch": "MV-Loc alone on objects",
     "no_camera": "FeatLift knows no cameras",
     "concat_camera": "FeatLift adds the raw camera numbers",
     "featlift": "FeatLift multiplies by a gate from the camera, as the paper does",
@@ -170,7 +177,9 @@ def apply_variants(names: tuple[str, ...], profile: Profile, recipe: Recipe) -> 
             raise ConfigError("--variant", f"{shown(name)} does not exist", f"choose {', '.join(VARIANTS)}")
         localize = profile.localize
         if name == "no_vertex_branch":
-            localize = replace(localize, vertex_branch=0)
+            localize = replace(localize, vertex_branch=0, object_branch=0)
+        elif name == "no_object_branch":
+            localize = replace(localize, object_branch=0)
         elif name == "no_camera":
             localize = replace(localize, featlift="none")
         elif name == "concat_camera":

@@ -325,18 +325,24 @@ class TrainingSet:
             raise InputError("data", "holds no object", "generate scenes first: `ivlm synth generate`")
         chosen = random.permutation(len(places))[:most]
         rows = np.stack([self.contacts(places[number][0])[places[number][1]] for number in chosen]).astype(np.float32)
-        rows = np.concatenate([rows, rows[:, self._mirror]])
-        mean = rows.mean(axis=0)
-        centred = rows - mean
-        # A randomised range finder: the spectrum falls fast, and two power steps make it exact enough.
-        basis = centred @ random.standard_normal((centred.shape[1], rank + 8), dtype=np.float32)
-        for _ in range(2):
-            basis = centred @ (centred.T @ np.linalg.qr(basis)[0])
-        orthogonal = np.linalg.qr(basis)[0]
-        _, deviations, directions = np.linalg.svd(orthogonal.T @ centred, full_matrices=False)
-        kept = min(rank, len(deviations))
-        patterns = directions[:kept] * (deviations[:kept, None] / np.sqrt(len(rows)))
-        return mean.astype(np.float32), patterns.astype(np.float32)
+        return _statistics(np.concatenate([rows, rows[:, self._mirror]]), rank, random)
+
+    def library_statistics(self, rank: int, most: int = 600, seed: int = 0) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Of each category that is touched, mean contact (V,) on the library's mesh and principal directions (≤ R, V)
+        times their deviations, mirror images included.
+        """
+        random = np.random.default_rng(seed)
+        found: dict[str, list[_Thing]] = {}
+        for things in self._things:
+            for thing in things:
+                if thing.library.any():
+                    found.setdefault(thing.fact.label, []).append(thing)
+        statistics = {}
+        for label in sorted(found):
+            chosen = [found[label][number] for number in random.permutation(len(found[label]))[:most]]
+            rows = np.stack([self._library_contact(thing, mirrored) for thing in chosen for mirrored in (False, True)])
+            statistics[label] = _statistics(rows, rank, random)
+        return statistics
 
     def category_prior(self) -> dict[str, FloatArray]:
         """Label → mean contact (V,) over the scenes in which it is touched."""
@@ -349,6 +355,21 @@ class TrainingSet:
                     sums[label] = sums.get(label, np.zeros(self.vertex_count)) + contact
                     counts[label] = counts.get(label, 0) + 1
         return {label: (total / counts[label]).astype(np.float32) for label, total in sums.items()}
+
+
+def _statistics(rows: FloatArray, rank: int, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Mean (V,) of (N, V) and principal directions (≤ R, V) times their deviations."""
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    # A randomised range finder: the spectrum falls fast, and two power steps make it exact enough.
+    basis = centred @ random.standard_normal((centred.shape[1], rank + 8), dtype=np.float32)
+    for _ in range(2):
+        basis = centred @ (centred.T @ np.linalg.qr(basis)[0])
+    orthogonal = np.linalg.qr(basis)[0]
+    _, deviations, directions = np.linalg.svd(orthogonal.T @ centred, full_matrices=False)
+    kept = min(rank, len(deviations))
+    patterns = directions[:kept] * (deviations[:kept, None] / np.sqrt(len(rows)))
+    return mean.astype(np.float32), patterns.astype(np.float32)
 
 
 def _flipped(places: NDArray[Any], width: int) -> NDArray[np.float64]:

@@ -48,6 +48,19 @@ def read_start(source: str, profile: Profile, option: str = "--start-from") -> S
     ------
     ConfigError : no such model, a damaged one, or one of other sizes.
     """
+    _, weights = read_trained(source, option)
+    taken = {name: value for name, value in weights.items() if name.startswith(TAKEN)}
+    expected = build_model(profile, ContactTokenizer(tokens=profile.tokens)).state_dict()
+    sizes = {name: value.shape for name, value in expected.items() if name.startswith(TAKEN)}
+    for name in sorted({*taken, *sizes}):
+        if name not in taken or name not in sizes or taken[name].shape != sizes[name]:
+            raise ConfigError(option, f"{source} has another {canonical(name)}", "give a model of the same profile")
+    hashes = sorted((canonical(name), about["sha256"]) for name, about in describe(taken).items())
+    return Start(taken, hashlib.sha256(repr(hashes).encode()).hexdigest()[:16])
+
+
+def read_trained(source: str, option: str) -> tuple[Profile, dict[str, Tensor]]:
+    """A trained model's profile and all of its weights, float32. See `read_start`."""
     folder = PROFILE_DIRECTORY / source if source in profile_names() else Path(source).expanduser()
     if not (folder / "manifest.json").is_file():
         raise ConfigError(option, f"{source} is no trained model", "give tiny, or what `ivlm train --export` wrote")
@@ -57,14 +70,7 @@ def read_start(source: str, profile: Profile, option: str = "--start-from") -> S
         load_weights(folder, model, dtype=torch.float32)
     except IvlmError as error:
         raise ConfigError(option, f"{source} cannot be read: {error}", "export it again") from error
-    taken = {name: value for name, value in model.state_dict().items() if name.startswith(TAKEN)}
-    expected = build_model(profile, ContactTokenizer(tokens=profile.tokens)).state_dict()
-    sizes = {name: value.shape for name, value in expected.items() if name.startswith(TAKEN)}
-    for name in sorted({*taken, *sizes}):
-        if name not in taken or name not in sizes or taken[name].shape != sizes[name]:
-            raise ConfigError(option, f"{source} has another {canonical(name)}", "give a model of the same profile")
-    hashes = sorted((canonical(name), about["sha256"]) for name, about in describe(taken).items())
-    return Start(taken, hashlib.sha256(repr(hashes).encode()).hexdigest()[:16])
+    return trained, dict(model.state_dict())
 
 
 def is_sight(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ivlm_core.bodies import load_body
 from ivlm_core.checkpoints import build_model
@@ -26,7 +27,7 @@ from ivlm_core.train.conversation import Conversation
 from ivlm_core.train.learner import Batch, Learner, move_batch
 from ivlm_core.train.monitor import Monitor, plain_weights
 from ivlm_core.train.recipe import Recipe, Stage, recipe_as_dict
-from ivlm_core.train.samples import TrainingSet
+from ivlm_core.train.samples import Sample, TrainingSet
 from ivlm_core.train.start import Start, is_sight
 from ivlm_core.train.state import (
     RunState,
@@ -37,6 +38,7 @@ from ivlm_core.train.state import (
     save_state,
 )
 from ivlm_core.train.taught_encoder import teach_encoder
+from ivlm_core.train.taught_objects import object_examples, teach_objects
 from ivlm_core.train.views import TaughtViews
 
 log = logging.getLogger("ivlm.train")
@@ -87,6 +89,7 @@ class Trainer:
         if self._count < len(data):
             # What is left out is never seen, by the starting values and class weights neither.
             data, self._chosen = data.subset(self._chosen), np.arange(self._count)
+        profile = with_meshes(profile, data.labels if recipe.contact and recipe.object_passes else ())
         self.profile, self.recipe, self.data, self.out, self._say = profile, recipe, data, out, say
         precision = "bf16" if device.startswith("cuda") else "no"
         plugin = DeepSpeedPlugin(hf_ds_config=str(deepspeed)) if deepspeed else None
@@ -129,6 +132,8 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self._stage: Stage = "pictures"
         self._bad_steps = 0
+        self._named: dict[str, nn.Parameter] = {}
+        self._average: dict[str, Tensor] = {}
         self._writer: Any = None
 
     def run(
@@ -180,6 +185,10 @@ class Trainer:
                 self._save()
                 saved = self.seconds
         self._save()
+        with torch.no_grad():
+            for name, value in self._average.items():
+                self._named["model." + name].copy_(value)
+        self.teach_objects()
         scores = self._validate()
         if self._writer is not None:
             self._writer.close()
@@ -207,6 +216,35 @@ class Trainer:
                 "resume with a lower learning rate",
             )
         return losses
+
+    def teach_objects(self) -> float:
+        """Let the branch of objects learn from what the model, as it is now, says of the scenes; SIM on these."""
+        recipe, branch = self.recipe, self.learner.localizer.object_branch
+        if branch is None:
+            return float("nan")
+        started = time.monotonic()
+        conversation = Conversation(self.tokenizer, replace(recipe.style, part_dropout=0.0, rename=0.0))
+        random = np.random.default_rng([recipe.seed, 4])
+        self.learner.eval()
+        with self._accelerator.autocast():
+            examples = object_examples(
+                self.learner, self._object_samples(random), conversation, random, recipe.batch, self._accelerator.device
+            )
+        statistics = self.data.library_statistics(branch.rank, seed=recipe.seed)
+        similarity = teach_objects(branch, examples, statistics, recipe.object_steps, recipe.seed)
+        self._say(
+            f"objects taught from {sum(len(found.embeddings) for found in examples.values())} answers in "
+            f"{(time.monotonic() - started) / 60:.1f} min, SIM on them {similarity:.3f}"
+        )
+        self.seconds += time.monotonic() - started
+        return similarity
+
+    def _object_samples(self, random: np.random.Generator) -> Iterator[Sample]:
+        """Each picture as it is, then, in the passes that follow, varied copies."""
+        count, how = self.recipe.object_passes * self._count, self.recipe.variation
+        for number in tqdm(range(count), desc="objects", unit=" pictures", disable=None):
+            index = int(self._chosen[number % self._count])
+            yield (self.data.plain(index) if number < self._count else self.data.varied(index, random, how))
 
     def weights(self) -> dict[str, Tensor]:
         """The model's tensors as they are validated and exported: running means, adapters merged into the weights."""
@@ -250,6 +288,9 @@ class Trainer:
                 self._say(f"encoder taught the views in {time.monotonic() - started:.0f} s, loss {loss:.3f}")
         localizer.image_encoder.requires_grad_(False)
         localizer.prompt_encoder.requires_grad_(False)
+        if localizer.object_branch is not None:
+            # It learns at the end, by itself.
+            localizer.object_branch.requires_grad_(False)
         if recipe.masks:
             for views in [self._body, *self._things.values()]:
                 views.embedding = localizer.encode_views(views.pack.images).clone()
@@ -399,3 +440,12 @@ class Trainer:
 
 def _free_of_decay(name: str) -> bool:
     return any(part in name for part in ("embed", "basis", "token", "norm"))
+
+
+def with_meshes(profile: Profile, labels: Sequence[str]) -> Profile:
+    """The profile whose branch of objects, if it has one, knows the library's meshes of some labels."""
+    if not (profile.localize.object_branch and labels):
+        return replace(profile, localize=replace(profile.localize, object_branch=0))
+    counts = tuple(len(library_mesh(label).vertices) for label in labels)
+    localize = replace(profile.localize, object_branch_labels=tuple(labels), object_branch_vertices=counts)
+    return replace(profile, localize=localize)
