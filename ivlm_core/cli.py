@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--steps-each", type=int, default=0, help="length of every training of --run, in steps")
     evaluate.add_argument("--minutes-each", type=float, default=0.0, help="the same in minutes")
-    evaluate.add_argument("--start-from", default="", metavar="MODEL", help="what every training of --run begins with")
+    evaluate.add_argument("--start-from", default="", metavar="MODEL", help="what every training begins with")
     evaluate.add_argument("--seeds", default="0,1,2", help="of the trainings of --run (default: %(default)s)")
     evaluate.add_argument("--row", action="append", default=[], help="run only this one of --run; may be repeated")
     evaluate.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the trainings of --run (runs)")

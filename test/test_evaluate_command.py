@@ -14,7 +14,7 @@ from ivlm_core.datasets.synthetic.split import TRAINING_SEED
 from ivlm_core.datasets.synthetic.store import Manifest, encode, with_shard, write_shard
 from ivlm_core.evaluate import command, fit_judge, results, synthhoi
 from ivlm_core.evaluate.priors import load_priors
-from ivlm_core.evaluate.scene_results import SCENE_RUNS
+from ivlm_core.evaluate.scene_results import FITTED_SCENES, SCENE_RUNS
 
 SEED = 41
 
@@ -153,7 +153,7 @@ def test_tables_measure_what_is_missing_and_keep_what_is_there(tmp_path, monkeyp
     # Figures of other weights are measured again.
     (tmp_path / "reconstruct.json").write_text('{"weights": "others"}')
     assert main(["evaluate", "--table", "scene", "--results", str(tmp_path)]) == 0
-    assert measured[5:] == [("reconstruct", "predicted", None, command.FITTED_SCENES)]
+    assert measured[5:] == [("reconstruct", "predicted", None, FITTED_SCENES)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ivlm_core import InputError
+from ivlm_core import InputError, Pipeline
 from ivlm_core.bodies import load_body
 from ivlm_core.config import load_profile
 from ivlm_core.datasets.synthetic.record import ObjectRecord, SceneRecord
@@ -16,6 +16,7 @@ from ivlm_core.evaluate import fitting
 from ivlm_core.evaluate.answers import picture_of
 from ivlm_core.evaluate.baselines import (
     KINDS,
+    PictureEncoder,
     VertexAnswers,
     VertexModel,
     load_baseline,
@@ -25,7 +26,7 @@ from ivlm_core.evaluate.baselines import (
     read_baseline,
     save_baseline,
 )
-from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training, teach_sight
+from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training, teach_sight, trained_sight
 from ivlm_core.evaluate.priors import fit_priors
 from ivlm_core.objects import library_mesh
 from ivlm_core.types import CameraIntrinsics
@@ -215,6 +216,37 @@ def test_an_encoder_that_was_taught_pictures_is_where_baselines_begin(gathered):
             if name.startswith("encoder."):
                 torch.testing.assert_close(value, sight[name], rtol=0, atol=1e-6, msg=name)
     assert fit_baseline("deco_style", data, priors, PROFILE, slow)[1]["taught"] == 0
+
+
+def test_the_encoder_of_a_trained_model_is_its_own():
+    sight, digest = trained_sight("tiny", TINY)
+    encoder = PictureEncoder(TINY.vision).eval()
+    own = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    # The attention over the patches is the baseline's, everything else the model's.
+    assert {name.split(".")[1] for name in set(own) - set(sight)} == {"attention", "norm"}
+    encoder.load_state_dict({name.removeprefix("encoder."): value for name, value in (own | sight).items()})
+    tower = Pipeline.load("tiny", device="cpu", dtype="float32")._model["reason"].llava.model.vision_tower
+    pixels = torch.rand(1, 3, 160, 160)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder(pixels), tower(pixels).last_hidden_state[:, 1:], rtol=0, atol=1e-4)
+    assert len(digest) == 16
+
+
+def test_a_trained_encoder_learns_on_slowly(gathered):
+    data, priors = gathered
+    sight = {
+        f"{fitting.TOWER}{name}": value for name, value in PictureEncoder(PROFILE.vision).tower.state_dict().items()
+    }
+    budget = Budget(taught=0, pictures=64, batch=4, learning_rate=1e-3, average=0.0, start="0" * 16)
+    moved = {}
+    for rate in (1e-9, 1.0):
+        slow = replace(budget, start_rate=rate)
+        weights, about = fit_baseline("deco_style", data, priors, PROFILE, slow, sight=sight)
+        assert about["taught"] == 0
+        moved[rate] = max(float((weights[name] - value).abs().max()) for name, value in sight.items())
+        # What is new learns all the same.
+        assert float(weights["head.mix.weight"].abs().max()) > 1e-4
+    assert moved[1e-9] < 1e-6 < 1e-4 < moved[1.0]
 
 
 @pytest.mark.parametrize("kind", ["deco_style", "no_language_model"])

@@ -72,5 +72,5 @@ def test_what_was_not_measured_says_how():
     for run in SCENE_RUNS:
         assert f"### {run.title}" in text
         assert f"--json docs/results/{run.name}.json" in text
-    assert "--task reconstruct --contacts predicted --masks ground-truth" in text
-    assert "--task bodies --json" in text
+    assert "--task reconstruct --scenes 100 --contacts predicted --masks ground-truth" in text
+    assert "--task bodies --scenes 100 --json" in text

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,6 @@ from ivlm_core.evaluate.ceilings import MaskPath
 from ivlm_core.evaluate.priors import MASK_SIZES, SHIPPED_PRIORS, Touched, fit_priors, gather
 from ivlm_core.evaluate.synthhoi import BASELINES, Setup, evaluate
 from ivlm_core.storage import atomic_path
-
-# Each object of a scene is fitted in four ways, some seconds on two cores: the tables take so many scenes.
-FITTED_SCENES = 100
 
 
 def run(options: argparse.Namespace) -> int:
@@ -117,12 +115,16 @@ def evaluation_text(report: dict[str, Any]) -> str:
 def _fit(options: argparse.Namespace) -> int:
     from ivlm_core.datasets.synthetic import SynthHoi
     from ivlm_core.evaluate.baselines import KINDS, save_baseline
-    from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training, teach_sight
+    from ivlm_core.evaluate.fitting import Budget, fit_baseline, gather_training, teach_sight, trained_sight
 
     folder = options.baselines or SHIPPED_PRIORS.parent
     wanted = options.only or list(BASELINES)
     data = SynthHoi(options.fit_baselines, "train", depth=False)
     profile = load_profile(options.model)
+    budget, sight = Budget.of(options.samples) if options.samples else Budget(), None
+    if options.start_from:
+        sight, start = trained_sight(options.start_from, profile)
+        budget = replace(budget, taught=0, pictures=options.samples or budget.pictures, start=start)
     source = {
         "seeds": [data.manifest.seed],
         "generator_version": data.manifest.generator_version,
@@ -135,10 +137,8 @@ def _fit(options: argparse.Namespace) -> int:
     if "category_prior" in wanted:
         priors.save(folder / SHIPPED_PRIORS.name)
         told["category_prior"] = {**priors.source, "thresholds": dict(priors.thresholds)}
-    budget = Budget.of(options.samples) if options.samples else Budget()
     # What was interrupted is gone on with.
     store = options.runs / "baselines"
-    sight = None
     if budget.taught and any(kind in wanted for kind in KINDS):
         with _bar("image encoder", " pictures", budget.taught) as progress:
             sight = teach_sight(gathered, profile, budget, _losses(progress), store)
@@ -201,7 +201,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _tables(options: argparse.Namespace) -> int:
     from ivlm_core.evaluate.results import SPLITS, write_results
-    from ivlm_core.evaluate.scene_results import SCENE_RUNS
+    from ivlm_core.evaluate.scene_results import FITTED_SCENES, SCENE_RUNS
 
     folder = options.results or Path("docs") / "results"
     if options.table in ("all", "main"):

@@ -29,6 +29,7 @@ from ivlm_core.storage import ArrayCache
 from ivlm_core.train import LossGroup, Recipe, combined_loss
 from ivlm_core.train.learner import AuxiliaryHeads, placed_loss
 from ivlm_core.train.samples import CELL, IGNORED_CLASS, Sample, TrainingSet
+from ivlm_core.train.start import read_start
 from ivlm_core.train.state import (
     RunState,
     checkpoints,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 # Share of the labels that are hidden, so that there is an answer for categories never seen.
 HIDDEN_LABELS = 0.1
 THRESHOLD_PICTURES = 1000
+# Where the image encoder is in what is trained.
+TOWER = "encoder.tower."
 # Seconds between checkpoints.
 SAVED_SECONDS = 180.0
 
@@ -61,6 +64,8 @@ class Budget:
     taught : pictures that the encoder sees alone, before and the same for all baselines. pictures : seen after that.
     batch : pictures in a step. learning_rate : the highest. warm_up : share of the steps until it is reached.
     weight_decay, average, seed : as in `Recipe`.
+    start : digest of the trained image encoder that the baselines begin with (`trained_sight`), empty for one that is
+        taught first. start_rate : share of the rate with which it learns on; what is new has all of it.
     """
 
     taught: int = 45_600
@@ -71,6 +76,8 @@ class Budget:
     weight_decay: float = 0.03
     average: float = 0.999
     seed: int = 0
+    start: str = ""
+    start_rate: float = 0.25
 
     @classmethod
     def of(cls, pictures: int) -> Budget:
@@ -184,6 +191,23 @@ def teach_sight(
     return {name: value.detach().clone() for name, value in sight.state_dict().items()}
 
 
+def trained_sight(source: str, profile: Profile) -> tuple[dict[str, Tensor], str]:
+    """The image encoder of a trained model, for `fit_baseline`, and 16 hex digits of what the model is.
+
+    Parameters
+    ----------
+    source : the name of a shipped model, or the directory of an exported one. profile : its sizes.
+
+    Raises
+    ------
+    ConfigError : no such model, a damaged one, or one of other sizes.
+    """
+    start = read_start(source, profile)
+    tower = "reason.llava.model.vision_tower."
+    taken = {name.removeprefix(tower): value for name, value in start.tensors.items() if name.startswith(tower)}
+    return {f"{TOWER}{name}": value for name, value in taken.items()}, start.digest
+
+
 def fit_baseline(
     kind: Kind,
     data: TrainingData,
@@ -199,7 +223,8 @@ def fit_baseline(
     Parameters
     ----------
     progress : called with pictures seen, pictures in all and the running loss.
-    sight : what `teach_sight` gave, with which its encoder begins; None to begin with random numbers.
+    sight : what `teach_sight` or `trained_sight` gave, with which its encoder begins; None for random numbers. What it
+        lacks, auxiliary heads and the attention over the patches, begins with random numbers.
     store : folder of checkpoints, from which an interrupted call goes on; None for none.
 
     Returns
@@ -213,7 +238,7 @@ def fit_baseline(
     model = make_baseline(kind, profile, priors)
     trainee = _Sight(model.encoder, profile, data.pictures, recipe)
     if sight is not None:
-        trainee.load_state_dict(dict(sight))
+        trainee.load_state_dict({**trainee.state_dict(), **sight})
     everything = nn.ModuleList([model, trainee]).train()
     started = time.perf_counter()
     if isinstance(model, EmbeddingModel):
@@ -239,7 +264,7 @@ def fit_baseline(
     best: Any = average.module.eval()
     about = {
         **asdict(budget),
-        "taught": budget.taught if sight is not None else 0,
+        "taught": budget.taught if sight is not None and not budget.start else 0,
         "seconds": round(kept.seconds if kept is not None else time.perf_counter() - started),
         "loss": running,
         "threshold": _choose_threshold(best, views, data.pictures, priors),
@@ -269,14 +294,19 @@ def _learn(
     average : a running mean and what it is the mean of. kept : where checkpoints are.
     """
     recipe = Recipe()
-    parameters = [item for item in module.parameters() if item.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [item for item in parameters if item.ndim >= 2], "weight_decay": budget.weight_decay},
-            {"params": [item for item in parameters if item.ndim < 2], "weight_decay": 0.0},
-        ],
-        betas=(0.9, 0.98),
-    )
+    learning = {name: item for name, item in module.named_parameters() if item.requires_grad}
+    parameters = list(learning.values())
+    begun = {name for name in learning if budget.start and TOWER in name}
+    groups = [
+        {
+            "params": [item for name, item in learning.items() if (item.ndim >= 2, name in begun) == (matrix, old)],
+            "weight_decay": budget.weight_decay if matrix else 0.0,
+            "share": budget.start_rate if old else 1.0,
+        }
+        for matrix in (True, False)
+        for old in (False, True)
+    ]
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
     steps = max(1, pictures // budget.batch)
     order = np.concatenate([rng.permutation(len(data)) for _ in range(pictures // len(data) + 1)])
     running, begin = 0.0, 0
@@ -290,7 +320,8 @@ def _learn(
         done = step / steps
         cosine = last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
-            group["lr"] = budget.learning_rate * cosine * min(1.0, (step + 1) / max(1.0, budget.warm_up * steps))
+            warm = min(1.0, (step + 1) / max(1.0, budget.warm_up * steps))
+            group["lr"] = group["share"] * budget.learning_rate * cosine * warm
         chosen = order[step * budget.batch : (step + 1) * budget.batch]
         loss = loss_of([data.varied(int(index), rng, recipe.variation) for index in chosen], done)
         optimizer.zero_grad(set_to_none=True)

@@ -336,10 +336,11 @@ the files in `docs/results/`, which `ivlm evaluate --json FILE` leaves there.
 * **Objects**: SIM, AUC, aIOU, MAE of the contact on the library's mesh of the label.
 * **Ceilings**: the category prior, the *oracle* (mean label of the true way of use: which hand, which foot) and the
   ground truth itself, painted into the model's view masks at their resolution and lifted back.
-* **Baselines**, all with the image encoder of `tiny` and trained on the same scenes: the *category prior* (mean contact
-  of the category; of everything for an unseen one); *Semantic-DECO-style* (image encoder and a per-vertex head for all
-  categories at once, the label picks one; for an unseen category the likeliest of all); *no language model* (picture
-  and label to the contact embedding of MV-Loc); and, without a margin asked for, a *label-conditioned vertex head*.
+* **Baselines**, trained on the same scenes (`docs/training.md`): the *category prior* (mean contact of the category; of
+  everything for an unseen one); *Semantic-DECO-style* (image encoder and a per-vertex head for all categories at once,
+  the label picks one; for an unseen category the likeliest of all); *no language model* (picture and label to the
+  contact embedding of MV-Loc); and, without a margin asked for, a *label-conditioned vertex head*. All but the prior
+  begin with the finished image encoder of `tiny` and go on training it.
 
 ## Main results
 
