@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ivlm_core.cli import LOADING
 from ivlm_core.errors import ConfigError
 from ivlm_core.storage import check_folder
 from ivlm_core.types import CameraIntrinsics, Frame, FrameResult, ObjectQuery
@@ -93,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
     settings = SceneSettings(
         human_threshold=options.threshold, fit=FitSettings(keep_trace=options.video is not None), tracking=False
     )
+    if not options.json:
+        print(LOADING, file=sys.stderr, flush=True)
     pipeline = Pipeline.load(
         options.model,
         options.device,

@@ -117,8 +117,9 @@ def test_wrong_options_are_one_line(options: list[str], told: str, tmp_path: Pat
     assert not (tmp_path / "bag-replay").exists()
 
 
-def test_missing_bag_is_one_line(tmp_path: Path, capsys: Any) -> None:
-    assert replay([str(tmp_path / "none")]) == 2
+@pytest.mark.parametrize("way", [[], ["--online"]])
+def test_missing_bag_is_one_line(tmp_path: Path, capsys: Any, way: list[str]) -> None:
+    assert replay([str(tmp_path / "none"), *way]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ivlm: bag: ")
     assert "does not exist" in line

@@ -86,8 +86,7 @@ def run(options: argparse.Namespace) -> int:
         if settings.online:
             from ivlm_ros.replay.through_node import replay_online
 
-            say(f"{settings.bag} → {settings.out}")
-            outcome = replay_online(settings, findings, progress=progress)
+            outcome = replay_online(settings, findings, progress, lambda: say(f"{settings.bag} → {settings.out}"))
         else:
             from ivlm_ros.replay.offline import load_pipeline, replay_offline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ivlm_core.errors import ConfigError, InputError
 from ivlm_ros.replay.answers import read_overlays
@@ -35,9 +35,16 @@ MODEL_FACTS = {"model": "name", "weights_hash": "weights_hash", "device": "devic
 
 
 def replay_online(
-    settings: ReplaySettings, findings: Findings, progress: Progress = lambda done, expected: None
+    settings: ReplaySettings,
+    findings: Findings,
+    progress: Progress = lambda done, expected: None,
+    opened: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Play a bag into the running node and write the new bag to `<out>/bag`.
+
+    Parameters
+    ----------
+    opened : called when the bag is known to be one.
 
     Raises
     ------
@@ -58,6 +65,7 @@ def replay_online(
     rclpy.init(args=[])
     try:
         with Bag(settings.bag, findings) as bag:
+            opened()
             _play(settings, findings, bag, outcome, progress)
     finally:
         rclpy.try_shutdown()
