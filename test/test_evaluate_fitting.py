@@ -202,6 +202,15 @@ def test_a_budget_is_divided_as_the_default_one() -> None:
     assert budget.taught / 12_000 == pytest.approx(whole.taught / (whole.taught + whole.pictures), abs=1e-3)
 
 
+def test_a_short_training_forgets_its_beginning_as_a_long_one_does() -> None:
+    for pictures in (60, 600, 12_000, 74_400, 10_000_000):
+        budget = Budget(pictures=pictures)
+        assert 0.0 <= budget.mean <= budget.average
+        # What is left of the first weights after all steps.
+        assert budget.mean ** (pictures / budget.batch) < 1e-6
+    assert Budget(pictures=10_000_000).mean == Budget().average
+
+
 def test_an_encoder_that_was_taught_pictures_is_where_baselines_begin(gathered):
     data, priors = gathered
     budget, told = Budget(taught=160, pictures=4, batch=4, learning_rate=3e-3), []

@@ -85,6 +85,11 @@ class Budget:
         taught = round(pictures * cls.taught / (cls.taught + cls.pictures))
         return cls(taught=taught, pictures=pictures - taught)
 
+    @property
+    def mean(self) -> float:
+        """`average`, or less where that would remember too much of a short training's beginning."""
+        return max(0.0, min(self.average, 1.0 - 20.0 * self.batch / self.pictures))
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
@@ -246,7 +251,7 @@ def fit_baseline(
     else:
         views = None
         _start_basis(model, data.pictures, budget.seed)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(budget.average))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(budget.mean))
     rng = np.random.default_rng([budget.seed, 7])
     # Masks join as late as in the model's own training, of which the encoder's share is over.
     masks_from = max(0.0, (recipe.masks_from - recipe.answers_from) / (1.0 - recipe.answers_from))
