@@ -15,7 +15,9 @@ from ivlm_core.datasets.synthetic.record import ObjectRecord, SceneRecord
 from ivlm_core.evaluate import fitting
 from ivlm_core.evaluate.answers import picture_of
 from ivlm_core.evaluate.baselines import (
+    FREE_THRESHOLD,
     KINDS,
+    LABEL_FREE,
     PictureEncoder,
     VertexAnswers,
     VertexModel,
@@ -124,7 +126,9 @@ def test_file_answers_as_what_was_trained(gathered, tmp_path, kind):
     data, priors = gathered
     weights, about = fit_baseline(kind, data, priors, PROFILE, Budget(pictures=36))
     save_baseline(tmp_path / f"{kind}.npz", PROFILE, weights, about)
-    (stored,) = load_baselines(tmp_path, priors).values()
+    loaded = load_baselines(tmp_path, priors)
+    assert set(loaded) == ({kind, LABEL_FREE} if kind == "deco_style" else {kind})
+    stored = loaded[kind]
     assert stored.threshold == about["threshold"]
     model = make_baseline(kind, PROFILE, priors)
     model.load_state_dict(weights)
@@ -132,6 +136,20 @@ def test_file_answers_as_what_was_trained(gathered, tmp_path, kind):
     (one,), (two,) = stored(picture_of(record(5))), trained(picture_of(record(5)))
     np.testing.assert_allclose(one.body, two.body, atol=0.05)
     assert one.thing is None
+
+
+def test_without_labels_every_object_gets_the_likeliest_of_all(gathered, tmp_path):
+    data, priors = gathered
+    weights, about = fit_baseline("deco_style", data, priors, PROFILE, Budget(pictures=36))
+    save_baseline(tmp_path / "deco_style.npz", PROFILE, weights, about)
+    loaded = load_baselines(tmp_path, priors)
+    picture = picture_of(record(5))
+    asked = [replace(picture.objects[0], label=label) for label in LABELS]
+    each = loaded["deco_style"](replace(picture, objects=asked))
+    alike = loaded[LABEL_FREE](replace(picture, objects=asked))
+    for answer in alike:
+        np.testing.assert_array_equal(answer.body, np.maximum(*(item.body for item in each)))
+    assert loaded[LABEL_FREE].threshold == about[FREE_THRESHOLD]
 
 
 def test_no_language_model_gives_both_sides(gathered, tmp_path):

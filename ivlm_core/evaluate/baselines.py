@@ -37,6 +37,9 @@ VertexKind = Literal["deco_style", "label_conditioned"]
 Kind = Literal["deco_style", "label_conditioned", "no_language_model"]
 VERTEX_KINDS: tuple[VertexKind, ...] = ("deco_style", "label_conditioned")
 KINDS: tuple[Kind, ...] = (*VERTEX_KINDS, "no_language_model")
+# What the multi-class head says when nobody tells it which category is asked about, and where its threshold is kept.
+LABEL_FREE = "label_free"
+FREE_THRESHOLD = "threshold_label_free"
 SIDES = ("human", "object")
 # Questions that ask for the region alone: there is nobody to name parts.
 REASONING = "direct"
@@ -215,7 +218,7 @@ class EmbeddingReasoner(nn.Module):
 
 
 class VertexAnswers:
-    """A vertex baseline as an answerer."""
+    """A vertex baseline as an answerer; it takes labels that are none of `categories` as unknown."""
 
     def __init__(self, model: VertexModel, vision: VisionConfig, categories: Sequence[str], threshold: float) -> None:
         self.model = model.eval()
@@ -226,7 +229,8 @@ class VertexAnswers:
     @torch.inference_mode()
     def __call__(self, picture: Picture) -> list[Answer]:
         patches = self.model.encoder(clip_pixels(picture.image, self.vision))
-        labels = torch.tensor([self._number.get(item.label, len(self._number)) for item in picture.objects])
+        unknown = self.model.categories
+        labels = torch.tensor([self._number.get(item.label, unknown) for item in picture.objects])
         owner = torch.zeros(len(labels), dtype=torch.long)
         contact = torch.sigmoid(self.model(patches, owner, labels)).numpy()
         return [Answer(row) for row in contact]
@@ -281,14 +285,21 @@ def read_baseline(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def load_baselines(folder: Path, priors: Priors) -> dict[str, Answerer]:
-    """The baselines whose files are in a folder, by name.
+    """The baselines whose files are in a folder, by name; with `deco_style` comes `label_free`.
 
     Raises
     ------
     InputError : a file is damaged, or does not fit the priors beside it.
     """
     files = {kind: folder / f"{kind}.npz" for kind in KINDS}
-    return {kind: load_baseline(path, kind, priors) for kind, path in files.items() if path.is_file()}
+    found: dict[str, Answerer] = {
+        kind: load_baseline(path, kind, priors) for kind, path in files.items() if path.is_file()
+    }
+    published = found.get("deco_style")
+    if isinstance(published, VertexAnswers):
+        threshold = read_baseline(files["deco_style"])[0].get(FREE_THRESHOLD, published.threshold)
+        found[LABEL_FREE] = VertexAnswers(published.model, published.vision, (), threshold)
+    return found
 
 
 def load_baseline(path: Path, kind: Kind, priors: Priors) -> Answerer:

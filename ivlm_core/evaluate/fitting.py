@@ -21,7 +21,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ivlm_core.bodies import load_body
 from ivlm_core.config import Profile
-from ivlm_core.evaluate.baselines import SIDES, EmbeddingModel, Kind, PictureEncoder, VertexModel, make_baseline
+from ivlm_core.evaluate.baselines import (
+    FREE_THRESHOLD,
+    SIDES,
+    EmbeddingModel,
+    Kind,
+    PictureEncoder,
+    VertexModel,
+    make_baseline,
+)
 from ivlm_core.evaluate.priors import Priors, Touched, best_threshold, f1_by_threshold, gather
 from ivlm_core.objects import library_mesh, normalize_for_views
 from ivlm_core.render import HUMAN_VIEWS, OBJECT_VIEWS, load_or_build_view_pack
@@ -276,6 +284,8 @@ def fit_baseline(
         "categories": list(priors.categories),
         "scenes": len(data.pictures),
     }
+    if kind == "deco_style":
+        about[FREE_THRESHOLD] = _choose_threshold(best, views, data.pictures, priors, label_free=True)
     return {name: value.detach().clone() for name, value in best.state_dict().items()}, about
 
 
@@ -594,13 +604,19 @@ def _start_basis(model: VertexModel, data: TrainingSet, seed: int) -> None:
 
 @torch.no_grad()
 def _choose_threshold(
-    model: VertexModel | EmbeddingModel, views: _Views | None, data: TrainingSet, priors: Priors
+    model: VertexModel | EmbeddingModel,
+    views: _Views | None,
+    data: TrainingSet,
+    priors: Priors,
+    label_free: bool = False,
 ) -> float:
-    """The threshold that is best on training pictures as they are."""
+    """The threshold that is best on training pictures as they are; `label_free`: where no label is told."""
     scores = []
     for index in np.unique(np.linspace(0, len(data) - 1, min(THRESHOLD_PICTURES, len(data))).astype(int)):
         sample = data.plain(int(index))
         owner, labels, truth = _questions([sample], priors, None)
+        if label_free:
+            labels = torch.full_like(labels, len(priors.categories))
         patches = model.encoder(torch.from_numpy(sample.pixels)[None])
         if isinstance(model, EmbeddingModel):
             assert views is not None

@@ -32,6 +32,7 @@ SPLITS = {"test": "Test", "unseen": "Unseen categories"}
 ROWS = {
     "model": "**InteractVLM, `tiny`**",
     "category_prior": "category prior",
+    "label_free": "per-vertex head without the label",
     "deco_style": "Semantic-DECO-style",
     "no_language_model": "no language model",
     "label_conditioned": "label-conditioned vertex head",
@@ -338,9 +339,11 @@ the files in `docs/results/`, which `ivlm evaluate --json FILE` leaves there.
   ground truth itself, painted into the model's view masks at their resolution and lifted back.
 * **Baselines**, trained on the same scenes (`docs/training.md`): the *category prior* (mean contact of the category; of
   everything for an unseen one); *Semantic-DECO-style* (image encoder and a per-vertex head for all categories at once,
-  the label picks one; for an unseen category the likeliest of all); *no language model* (picture and label to the
-  contact embedding of MV-Loc); and, without a margin asked for, a *label-conditioned vertex head*. All but the prior
-  begin with the finished image encoder of `tiny` and go on training it.
+  the label picks one; for an unseen category the likeliest of all); *per-vertex head without the label* (the same
+  head's likeliest category at every vertex, for all objects alike); *no language model* (picture and label to the
+  contact embedding of MV-Loc); and a *label-conditioned vertex head*. All but the prior begin with the finished image
+  encoder of `tiny` and go on training it: what they show is how much the rest of the method adds to what its encoder
+  has learned, not how far they would get from the same random numbers.
 
 ## Main results
 

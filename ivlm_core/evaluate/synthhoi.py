@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ivlm_core.datasets.synthetic import SceneRecord
 
 MODEL = "model"
-BASELINES = ("category_prior", "deco_style", "no_language_model", "label_conditioned")
+BASELINES = ("category_prior", "label_free", "deco_style", "no_language_model", "label_conditioned")
 CEILINGS = ("prior_through_masks", "oracle_through_masks", "ground_truth_through_masks", "oracle")
 MAX_SCENES = 1_000_000
 # Scenes that a worker may be ahead of what has been collected.
